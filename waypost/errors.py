@@ -1,0 +1,121 @@
+"""Everything a call can fail with.
+
+    WaypostError
+    ├── InvalidFields            the caller's fields are wrong
+    ├── MalformedRequest         the caller's bytes are no message
+    ├── LinkNotFound
+    ├── AliasTaken
+    ├── RateLimited              the caller's own limit
+    ├── Overloaded               the server's limit
+    ├── DependencyUnavailable    something the call needs does not answer
+    ├── Draining                 the server is going away
+    ├── DeadlineExceeded
+    └── UnknownMethod
+
+Handlers and adapters raise these; `waypost.rpc.status` alone turns them into gRPC statuses, `gateway.web` into pages.
+Anything else that is raised is a defect and reaches the caller as INTERNAL without its text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class WaypostError(Exception):
+    """Base of all errors that a caller may see; `str()` is the sentence the caller reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """What is wrong with one field: its name as in the contract, and a sentence that says how to mend it."""
+
+    field: str
+    description: str
+
+
+class InvalidFields(WaypostError):
+    """One or more fields of the request are wrong; lists every one, not the first."""
+
+    def __init__(self, violations: list[FieldViolation]) -> None:
+        self.violations = violations
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
+
+    @classmethod
+    def one(cls, field: str, description: str) -> InvalidFields:
+        """The error for a single field."""
+        return cls([FieldViolation(field, description)])
+
+
+class MalformedRequest(WaypostError):
+    """The request's bytes do not parse as the message that the method takes."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        super().__init__(f"the request is not a valid message for {method}")
+
+
+class LinkNotFound(WaypostError):
+    """No link has this short code, or none that the caller may know of."""
+
+    def __init__(self, short_code: str) -> None:
+        self.short_code = short_code
+        super().__init__(f"no link has the short code {short_code!r}")
+
+
+class AliasTaken(WaypostError):
+    """The alias, or one that differs in letters' case only, belongs to a link that is or was."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        super().__init__(f"the alias {alias!r} is taken (aliases are unique without regard to case, and never reused)")
+
+
+class RateLimited(WaypostError):
+    """The caller is over the limit that the rule names; the same call is admitted after `retry_after` seconds."""
+
+    def __init__(self, rule: str, retry_after: float) -> None:
+        self.rule = rule
+        self.retry_after = retry_after
+        super().__init__(f"too many requests: the limit {rule!r} admits the next one in {retry_after:.3f} s")
+
+
+class Overloaded(WaypostError):
+    """The server has `max_in_flight` calls under way and takes no more just now."""
+
+    def __init__(self, max_in_flight: int) -> None:
+        self.max_in_flight = max_in_flight
+        self.retry_after = 1.0
+        super().__init__(f"the server is busy with {max_in_flight} calls; try again shortly")
+
+
+class DependencyUnavailable(WaypostError):
+    """A dependency (`postgres`, `ratelimiter`) does not answer; try again after `retry_after` seconds."""
+
+    def __init__(self, dependency: str, retry_after: float = 1.0) -> None:
+        self.dependency = dependency
+        self.retry_after = retry_after
+        super().__init__(f"{dependency} does not answer; try again in {retry_after:g} s")
+
+
+class Draining(WaypostError):
+    """The server is shutting down and takes no new calls."""
+
+    def __init__(self) -> None:
+        self.retry_after = 0.1
+        super().__init__("the server is shutting down; try again, another one will answer")
+
+
+class DeadlineExceeded(WaypostError):
+    """The call's time, `timeout` seconds, was up before the answer was ready."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        super().__init__(f"the call did not finish within its {timeout:.3f} s")
+
+
+class UnknownMethod(WaypostError):
+    """The server has no such method."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        super().__init__(f"unknown method {method}")
