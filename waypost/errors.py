@@ -4,6 +4,8 @@
     ├── InvalidFields            the caller's fields are wrong
     ├── MalformedRequest         the caller's bytes are no message
     ├── LinkNotFound
+    ├── LinkGone                 it was, but is no longer followed
+    ├── LinkBlocked
     ├── AliasTaken
     ├── RateLimited              the caller's own limit
     ├── Overloaded               the server's limit
@@ -60,6 +62,23 @@ class LinkNotFound(WaypostError):
     def __init__(self, short_code: str) -> None:
         self.short_code = short_code
         super().__init__(f"no link has the short code {short_code!r}")
+
+
+class LinkGone(WaypostError):
+    """The link's time is over (`expired`), or it was deleted."""
+
+    def __init__(self, short_code: str, *, expired: bool) -> None:
+        self.short_code = short_code
+        self.expired = expired
+        super().__init__(f"the link {short_code!r} {'has expired' if expired else 'was deleted'}")
+
+
+class LinkBlocked(WaypostError):
+    """An operator has blocked the link."""
+
+    def __init__(self, short_code: str) -> None:
+        self.short_code = short_code
+        super().__init__(f"the link {short_code!r} is blocked")
 
 
 class AliasTaken(WaypostError):

@@ -1,7 +1,7 @@
 """Settings: environment variables with the prefix `WAYPOST_`, read once at start into a frozen object.
 
-Each service declares one class with only its own variables; `from_env` is called in its `__main__` and nowhere else. Tests
-write `Settings(control_port=0)`.
+Each service declares one class with only its own variables; `from_env` is called in its `__main__` and nowhere else.
+Tests write `Settings(control_port=0)`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,11 @@ class Settings(BaseModel):
 
 def reserved_in_use(env: Mapping[str, str]) -> list[str]:
     """A sentence for each reserved name that is set."""
-    return [f"{name} has no effect in this version: it is kept for {what}" for name, what in RESERVED.items() if env.get(name)]
+    return [
+        f"{name} has no effect in this version: it is kept for {what}"
+        for name, what in RESERVED.items()
+        if env.get(name)
+    ]
 
 
 def _unknown_names(env: Mapping[str, str], known: set[str]) -> Iterator[str]:
@@ -118,7 +122,9 @@ def _unknown_names(env: Mapping[str, str], known: set[str]) -> Iterator[str]:
             continue
         # Kubernetes injects these for every service of the namespace.
         rest = name.removeprefix(PREFIX)
-        if ("_SERVICE_" in rest or "_PORT_" in rest or rest.endswith("_PORT")) and env[name].startswith(("tcp://", "udp://")):
+        if ("_SERVICE_" in rest or "_PORT_" in rest or rest.endswith("_PORT")) and env[name].startswith(
+            ("tcp://", "udp://")
+        ):
             continue
         if "_SERVICE_" in rest or "_PORT_" in rest:
             continue
@@ -146,24 +152,49 @@ class ServiceSettings(Settings):
     """What every service can be told."""
 
     host: str = setting("WAYPOST_HOST", "127.0.0.1", "Address on which the services listen.")
-    log_level: LogLevel = setting("WAYPOST_LOG_LEVEL", "info", "Least severe log line to write: debug, info, warning, error.")
+    log_level: LogLevel = setting(
+        "WAYPOST_LOG_LEVEL", "info", "Least severe log line to write: debug, info, warning, error."
+    )
     default_deadline_ms: int = Field(
-        5000, ge=1, le=600_000, alias="WAYPOST_DEFAULT_DEADLINE_MS",
+        5000,
+        ge=1,
+        le=600_000,
+        alias="WAYPOST_DEFAULT_DEADLINE_MS",
         description="Time a call gets when its caller names none, in milliseconds.",
     )
     max_deadline_ms: int = Field(
-        30_000, ge=1, le=600_000, alias="WAYPOST_MAX_DEADLINE_MS",
+        30_000,
+        ge=1,
+        le=600_000,
+        alias="WAYPOST_MAX_DEADLINE_MS",
         description="Most time a call gets whatever its caller asks for, in milliseconds.",
     )
     max_in_flight: int = Field(
-        1000, ge=1, le=1_000_000, alias="WAYPOST_MAX_IN_FLIGHT",
+        1000,
+        ge=1,
+        le=1_000_000,
+        alias="WAYPOST_MAX_IN_FLIGHT",
         description="Calls that one process works on at a time; more are refused with RESOURCE_EXHAUSTED.",
     )
     max_message_bytes: int = Field(
-        65_536, ge=1024, le=16_777_216, alias="WAYPOST_MAX_MESSAGE_BYTES",
+        65_536,
+        ge=1024,
+        le=16_777_216,
+        alias="WAYPOST_MAX_MESSAGE_BYTES",
         description="Largest request message, in bytes.",
     )
     drain_seconds: float = Field(
-        10.0, ge=0, le=300, alias="WAYPOST_DRAIN_SECONDS",
+        10.0,
+        ge=0,
+        le=300,
+        alias="WAYPOST_DRAIN_SECONDS",
         description="Most time that calls in flight get to finish when a process is told to stop, in seconds.",
+    )
+    drain_delay_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=60,
+        alias="WAYPOST_DRAIN_DELAY_SECONDS",
+        description="Time for which a process that was told to stop serves on while it reports not ready, in seconds: "
+        "what a balancer needs to notice.",
     )

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!waypost/api/v1/error_reason.proto\x12\x0ewaypost.api.v1*\xaa\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x12\"\n\x1e\x45RROR_REASON_MALFORMED_REQUEST\x10\x02\x12\x1f\n\x1b\x45RROR_REASON_LINK_NOT_FOUND\x10\x03\x12\x1c\n\x18\x45RROR_REASON_ALIAS_TAKEN\x10\x04\x12\x1d\n\x19\x45RROR_REASON_RATE_LIMITED\x10\x05\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x06\x12\'\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\x07\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\x08\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\t\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\n\x12\x1f\n\x1b\x45RROR_REASON_UNKNOWN_METHOD\x10\x0b\x12\x1a\n\x16\x45RROR_REASON_CANCELLED\x10\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!waypost/api/v1/error_reason.proto\x12\x0ewaypost.api.v1*\xcd\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x12\"\n\x1e\x45RROR_REASON_MALFORMED_REQUEST\x10\x02\x12\x1f\n\x1b\x45RROR_REASON_LINK_NOT_FOUND\x10\x03\x12\x1c\n\x18\x45RROR_REASON_ALIAS_TAKEN\x10\x04\x12\x1d\n\x19\x45RROR_REASON_RATE_LIMITED\x10\x05\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x06\x12\'\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\x07\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\x08\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\t\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\n\x12\x1f\n\x1b\x45RROR_REASON_UNKNOWN_METHOD\x10\x0b\x12\x1a\n\x16\x45RROR_REASON_CANCELLED\x10\x0c\x12\x1d\n\x19\x45RROR_REASON_LINK_EXPIRED\x10\r\x12\x1d\n\x19\x45RROR_REASON_LINK_DELETED\x10\x0e\x12\x1d\n\x19\x45RROR_REASON_LINK_BLOCKED\x10\x0f\x12 \n\x1c\x45RROR_REASON_ROUTE_NOT_FOUND\x10\x10\x12\"\n\x1e\x45RROR_REASON_REQUEST_TOO_LARGE\x10\x11\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'waypost.api.v1.error_reason
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=54
-  _globals['_ERRORREASON']._serialized_end=480
+  _globals['_ERRORREASON']._serialized_end=643
 # @@protoc_insertion_point(module_scope)

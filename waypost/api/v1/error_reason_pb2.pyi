@@ -58,6 +58,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNIMPLEMENTED. No such method on this server. metadata: `method`."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 12
     """CANCELLED. The caller went away before the answer was ready."""
+    ERROR_REASON_LINK_EXPIRED: _ErrorReason.ValueType  # 13
+    """FAILED_PRECONDITION; HTTP 410. The link's time is over. metadata: `short_code`. Sent in place of a redirect."""
+    ERROR_REASON_LINK_DELETED: _ErrorReason.ValueType  # 14
+    """FAILED_PRECONDITION; HTTP 410. The link was deleted. metadata: `short_code`. Sent in place of a redirect."""
+    ERROR_REASON_LINK_BLOCKED: _ErrorReason.ValueType  # 15
+    """PERMISSION_DENIED; HTTP 451. An operator has blocked the link. metadata: `short_code`. Sent in place of a redirect."""
+    ERROR_REASON_ROUTE_NOT_FOUND: _ErrorReason.ValueType  # 16
+    """NOT_FOUND. The HTTP interface has nothing at this path, or not with this method."""
+    ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 17
+    """RESOURCE_EXHAUSTED; HTTP 413 or 431. The body or the header is larger than the edge takes."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the `google.rpc.ErrorInfo` that every error carries (`domain` is always "waypost"). The comment of a
@@ -100,4 +110,14 @@ ERROR_REASON_UNKNOWN_METHOD: ErrorReason.ValueType  # 11
 """UNIMPLEMENTED. No such method on this server. metadata: `method`."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 12
 """CANCELLED. The caller went away before the answer was ready."""
+ERROR_REASON_LINK_EXPIRED: ErrorReason.ValueType  # 13
+"""FAILED_PRECONDITION; HTTP 410. The link's time is over. metadata: `short_code`. Sent in place of a redirect."""
+ERROR_REASON_LINK_DELETED: ErrorReason.ValueType  # 14
+"""FAILED_PRECONDITION; HTTP 410. The link was deleted. metadata: `short_code`. Sent in place of a redirect."""
+ERROR_REASON_LINK_BLOCKED: ErrorReason.ValueType  # 15
+"""PERMISSION_DENIED; HTTP 451. An operator has blocked the link. metadata: `short_code`. Sent in place of a redirect."""
+ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 16
+"""NOT_FOUND. The HTTP interface has nothing at this path, or not with this method."""
+ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 17
+"""RESOURCE_EXHAUSTED; HTTP 413 or 431. The body or the header is larger than the edge takes."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

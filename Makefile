@@ -1,0 +1,110 @@
+# What a person does with this project, one word each. Recipes that think stand in tools/.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+COVERAGE ?=
+NAME ?=
+UPGRADE ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+PROTOS := $(shell find proto -name '*.proto')
+DESCRIPTORS := envoy/waypost.pb
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z][a-z-]*:.*## /{printf "  %-16s %s\n", $$1, $$2}' Makefile
+
+## Use
+
+.PHONY: setup
+setup: venv $(DESCRIPTORS) ## Make .venv with everything locked, and what is built (PYTHON=python3)
+
+# The script keeps a stamp of its own by content, so that switching branches and copying folders come out right.
+.PHONY: venv
+venv:
+	@PYTHON='$(PYTHON)' exec bash tools/setup.sh
+
+# The lock decides which google/*.proto land in it.
+$(DESCRIPTORS): $(PROTOS) tools/build_descriptors.py requirements/dev.txt | venv
+	@.venv/bin/python tools/build_descriptors.py $@
+
+# exec: one process less between a signal to make and the supervisor. Ctrl-C reaches both; make waits in silence as long
+# as the supervisor ends with 0.
+.PHONY: run
+run: setup ## Start Waypost on this machine; Ctrl-C stops it
+	@exec .venv/bin/waypost up
+
+## Test
+
+.PHONY: test
+test: setup ## Run all tests but the nightly ones (PYTEST_ARGS="-k word", COVERAGE=1)
+	$(if $(COVERAGE),bash tools/coverage.sh,.venv/bin/pytest) -m "not nightly" $(PYTEST_ARGS)
+
+.PHONY: test-quick
+test-quick: setup ## Run the tests that take less than ten seconds each
+	.venv/bin/pytest -m "not slow and not nightly" $(PYTEST_ARGS)
+
+# pytest ends with 5 when there is no such test yet.
+.PHONY: test-nightly
+test-nightly: setup ## Run the tests that take minutes
+	.venv/bin/pytest -m nightly $(PYTEST_ARGS) || [ $$? -eq 5 ]
+
+.PHONY: coverage
+coverage: setup ## Run the tests and keep a report in coverage/; fails below the floor in pyproject.toml
+	bash tools/coverage.sh -m "not nightly" $(PYTEST_ARGS)
+
+.PHONY: ci-integration
+ci-integration: setup ## Run integration, fault and end-to-end tests; what is missing fails instead of being skipped
+	CI=true .venv/bin/pytest -m "not nightly" tests/integration tests/faults tests/e2e $(PYTEST_ARGS)
+
+## Change
+
+.PHONY: format
+format: setup ## Format the code and mend what can be mended
+	.venv/bin/ruff check --fix --exit-zero --quiet .
+	.venv/bin/ruff format .
+
+.PHONY: lint
+lint: setup ## Check style, types, walls, the contract, and that generated files are fresh
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/python tools/proto.py --check
+	.venv/bin/python tools/env_example.py --check
+	.venv/bin/python tools/schema_docs.py --check
+	.venv/bin/python tools/buf_check.py
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/mypy
+
+.PHONY: proto
+proto: setup ## Generate waypost/api/v1 from proto/ anew
+	.venv/bin/python tools/proto.py
+
+.PHONY: proto-check
+proto-check: setup ## Check that waypost/api/v1 is what proto/ generates, and the contract's style and history
+	.venv/bin/python tools/proto.py --check
+	.venv/bin/python tools/buf_check.py
+
+.PHONY: proto-release
+proto-release: setup ## Promise today's contract: from now on `make lint` refuses what breaks it
+	.venv/bin/python tools/buf_check.py --release
+
+.PHONY: settings
+settings: setup ## Write .env.example and waypost/setting_names.py from the settings classes
+	.venv/bin/python tools/env_example.py
+
+.PHONY: new-service
+new-service: setup ## Begin a service of the usual shape (NAME=word)
+	.venv/bin/python tools/new_service.py $(NAME)
+
+.PHONY: lock
+lock: ## Compile requirements/*.in to pinned, hashed *.txt (UPGRADE=1 for newer versions)
+	PYTHON='$(PYTHON)' bash tools/lock.sh $(if $(UPGRADE),--upgrade)
+
+.PHONY: clean
+clean: ## Remove what was built and cached; .venv stays
+	rm -rf build dist coverage .coverage .coverage.* *.egg-info $(DESCRIPTORS)
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -path ./.venv -prune -o -path ./.git -prune -o -type d -name __pycache__ -exec rm -rf {} +

@@ -1,0 +1,115 @@
+"""The gateway's composition root: the only file that names adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+
+from gateway.cache import FEED_TIMEOUT, CacheMetrics, RedirectCache
+from gateway.codes import CodeSource
+from gateway.handlers import LinkHandlers
+from gateway.intake import Intake
+from gateway.service import LinkService
+from gateway.settings import Settings
+from gateway.web import RedirectMetrics, web_app
+from waypost.adapters.change_feed import PostgresChangeFeed
+from waypost.adapters.memory import MemoryLimiter
+from waypost.adapters.postgres import Postgres
+from waypost.adapters.postgres_links import PostgresRedirectReader, PostgresStorage
+from waypost.adapters.remote_limiter import RemoteLimiter
+from waypost.breaker import Breaker
+from waypost.clock import ServerClock
+from waypost.rpc.channel import channel
+from waypost.rpc.health import Check
+from waypost.rpc.process import Service, serve
+from waypost.telemetry import Metrics
+
+
+async def run(settings: Settings) -> None:
+    """Runs the gateway until it is told to stop."""
+    await serve_gateway(settings, asyncio.Event())
+
+
+async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs the gateway until `stop` is set or a signal comes."""
+    metrics = Metrics("gateway")
+    clock = ServerClock()
+    api_dsn, redirect_dsn = settings.api_dsn(), settings.redirect_dsn()
+    async with AsyncExitStack() as stack:
+        api = await stack.enter_async_context(
+            Postgres(
+                api_dsn,
+                "waypost_api",
+                application_name="gateway",
+                max_size=settings.database_pool,
+            )
+        )
+        # Short: a cached link must not wait long to learn that the database is frozen.
+        redirects = await stack.enter_async_context(
+            Postgres(
+                redirect_dsn,
+                "waypost_redirect",
+                application_name="gateway-redirect",
+                max_size=settings.database_pool,
+                command_timeout=0.5,
+                connect_timeout=0.5,
+            )
+        )
+        limiter_channel = await stack.enter_async_context(channel(settings.ratelimiter_address))
+        limiter = RemoteLimiter(
+            limiter_channel,
+            MemoryLimiter(settings.local_creates_per_minute),
+            timeout=settings.ratelimiter_timeout_ms / 1000,
+            breaker=Breaker(failures=3, retry_after=0.25),
+        )
+        feed = PostgresChangeFeed(
+            redirect_dsn,
+            "waypost_redirect",
+            on_change=lambda short_code, version: cache.invalidate(short_code, version),  # noqa: PLW0108 - made below
+            # The cache sees a gap by the epoch.
+            on_gap=lambda: None,
+            clock=clock,
+        )
+        cache = RedirectCache(
+            PostgresRedirectReader(redirects),
+            feed,
+            CacheMetrics(metrics.registry),
+            max_bytes=settings.cache_bytes,
+            max_stale=settings.max_stale_seconds,
+        )
+        handlers = LinkHandlers(
+            PostgresStorage(api, settings.public_url),
+            cache,
+            limiter,
+            Intake(settings.own_hosts(), allow_private_hosts=settings.allow_private_hosts),
+            CodeSource(),
+            clock,
+        )
+        await serve(
+            Service(
+                name="gateway",
+                settings=settings,
+                control_port=settings.control_port,
+                metrics_port=settings.metrics_port,
+                servicers=[LinkService(handlers, clock, settings.public_url, settings.trusted_networks())],
+                metrics=metrics,
+                checks=[
+                    Check("postgres", api.check),
+                    Check("change_feed", partial(_check_feed, feed)),
+                    Check("ratelimiter", limiter.probe, required=False),
+                ],
+                web=lambda health: web_app(
+                    handlers.resolve, health, RedirectMetrics(metrics.registry), settings.public_url
+                ),
+                web_port=settings.web_port,
+                tasks=[feed.run],
+                stop=stop,
+            )
+        )
+
+
+async def _check_feed(feed: PostgresChangeFeed) -> None:
+    if time.monotonic() - feed.last_heartbeat > FEED_TIMEOUT:
+        raise ConnectionError("no heartbeat from the change feed; links are read from the database before each use")

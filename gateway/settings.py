@@ -1,0 +1,126 @@
+"""The gateway's settings."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from waypost.settings import DatabaseUrl, Port, ServiceSettings, setting
+
+
+class Settings(ServiceSettings):
+    """What the gateway can be told."""
+
+    control_port: Port = setting("WAYPOST_GATEWAY_CONTROL_PORT", 50051, "gRPC port of the gateway.")
+    web_port: Port = setting("WAYPOST_GATEWAY_WEB_PORT", 50071, "HTTP port of redirects and pages.")
+    metrics_port: Port = setting("WAYPOST_GATEWAY_METRICS_PORT", 9101, "HTTP port of the gateway's health and metrics.")
+    public_url: str = setting(
+        "WAYPOST_PUBLIC_URL",
+        "http://127.0.0.1:8080",
+        "What short links start with; its host is refused as a destination.",
+    )
+    database_url: DatabaseUrl = setting(
+        "WAYPOST_DATABASE_URL",
+        SecretStr(""),
+        "PostgreSQL as postgresql://user:password@host:port/database. Empty with `waypost up`: it brings its own.",
+    )
+    database_api_url: DatabaseUrl = setting(
+        "WAYPOST_DATABASE_API_URL",
+        SecretStr(""),
+        "The same database as the login role waypost_api. Empty: WAYPOST_DATABASE_URL, switched to that role.",
+    )
+    database_redirect_url: DatabaseUrl = setting(
+        "WAYPOST_DATABASE_REDIRECT_URL",
+        SecretStr(""),
+        "The same database as the login role waypost_redirect. Empty: WAYPOST_DATABASE_URL, switched to that role.",
+    )
+    database_pool: int = Field(
+        10,
+        ge=1,
+        le=200,
+        alias="WAYPOST_GATEWAY_DATABASE_POOL",
+        description="Most connections of each of the gateway's two pools.",
+    )
+    ratelimiter_address: str = setting(
+        "WAYPOST_RATELIMITER_ADDRESS", "127.0.0.1:50052", "host:port of the ratelimiter's gRPC port."
+    )
+    ratelimiter_timeout_ms: int = Field(
+        50,
+        ge=1,
+        le=5000,
+        alias="WAYPOST_RATELIMITER_TIMEOUT_MS",
+        description="Longest wait for the ratelimiter before the gateway decides by itself, in milliseconds.",
+    )
+    local_creates_per_minute: int = Field(
+        60,
+        ge=1,
+        le=1_000_000,
+        alias="WAYPOST_GATEWAY_LOCAL_CREATES_PER_MINUTE",
+        description="Creates that one address may make in a minute while the ratelimiter is away.",
+    )
+    cache_bytes: int = Field(
+        67_108_864,
+        ge=1_048_576,
+        alias="WAYPOST_GATEWAY_CACHE_BYTES",
+        description="Memory for cached links, in bytes.",
+    )
+    max_stale_seconds: int = Field(
+        600,
+        ge=0,
+        le=86_400,
+        alias="WAYPOST_GATEWAY_MAX_STALE_SECONDS",
+        description="How long cached links redirect while PostgreSQL does not answer, in seconds.",
+    )
+    allow_private_hosts: bool = setting(
+        "WAYPOST_ALLOW_PRIVATE_HOSTS", True, "Whether links may lead to addresses and names of private networks."
+    )
+    trusted_proxies: str = setting(
+        "WAYPOST_TRUSTED_PROXIES",
+        "127.0.0.0/8,::1/128",
+        "Networks, by comma, whose last x-forwarded-for entry is believed: where Envoy runs.",
+    )
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be like https://go.example.com, with neither query nor fragment")
+        return value.rstrip("/")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, value: str) -> str:
+        for network in value.split(","):
+            ip_network(network.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _check_database(self) -> Settings:
+        if not self.database_url.get_secret_value() and not (
+            self.database_api_url.get_secret_value() and self.database_redirect_url.get_secret_value()
+        ):
+            raise ValueError(
+                "WAYPOST_DATABASE_URL must be set (or both WAYPOST_DATABASE_API_URL and WAYPOST_DATABASE_REDIRECT_URL)"
+            )
+        return self
+
+    def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`trusted_proxies`, parsed."""
+        return tuple(ip_network(network.strip()) for network in self.trusted_proxies.split(","))
+
+    def own_hosts(self) -> tuple[str, ...]:
+        """The hosts that short links themselves are on."""
+        host = urlsplit(self.public_url).hostname or ""
+        # A Waypost on this machine is reached by any of its names.
+        return (host, "localhost", "127.0.0.1", "[::1]") if host in ("localhost", "127.0.0.1", "::1") else (host,)
+
+    def api_dsn(self) -> str:
+        """How to reach the database as the role `waypost_api`."""
+        return self.database_api_url.get_secret_value() or self.database_url.get_secret_value()
+
+    def redirect_dsn(self) -> str:
+        """How to reach the database as the role `waypost_redirect`."""
+        return self.database_redirect_url.get_secret_value() or self.database_url.get_secret_value()

@@ -1,0 +1,141 @@
+"""The bounded table of counters in this process' memory.
+
+A counter is known by a rule and the values of a request, of which the table keeps a 128-bit keyed hash: an entry has
+the same size whatever a caller sends, and nobody without the seed can aim two requests at one counter.
+
+When the table is full, a newcomer takes the place of the least used of the next few entries (CLOCK, Corbató 1968, with
+the share of the limit in use in place of the reference bit): of a dead one, back at zero, if there is one, never of one
+that has nothing left. If all of them are spent, newcomers of a rule share one overflow counter, under the same limit,
+until there is room. So memory stays at its cap, an access looks at a fixed number of entries, and what is over its
+limit is not forgiven.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import NamedTuple
+
+from native.limits import Limit, State, at, used
+
+DEFAULT_CAPACITY = 65_536
+PROBES = 8
+"""How many entries a newcomer looks at for one to replace; a table no larger than this is searched in full."""
+
+
+class CounterKey(NamedTuple):
+    """Names one counter: the rule's identity and the hash of rule and values."""
+
+    rule: tuple[str, ...]
+    digest: bytes
+
+
+@dataclass(slots=True)
+class _Entry:
+    digest: bytes
+    limit: Limit
+    state: State
+
+
+class Table:
+    """At most `capacity` counters, and an overflow counter for each rule that needs one. Not safe for threads.
+
+    `find` gives a state to look at, `keep` one to spend from. The time is passed in, in microseconds since the epoch.
+    """
+
+    def __init__(self, capacity: int = DEFAULT_CAPACITY, seed: bytes | None = None) -> None:
+        if capacity < 1:
+            raise ValueError("a table holds at least one counter")
+        self._capacity = capacity
+        self._seed = secrets.token_bytes(16) if seed is None else seed
+        self._entries: dict[bytes, _Entry] = {}
+        self._slots: list[_Entry] = []
+        self._hand = 0
+        self._overflow: dict[tuple[str, ...], tuple[Limit, State]] = {}
+        self.overflows = 0
+        """How many times a newcomer was sent to its rule's overflow counter."""
+        self.evictions = 0
+        """How many counters were given up alive, that is with part of their limit in use."""
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def key(self, rule: tuple[str, ...], values: Sequence[str]) -> CounterKey:
+        """The key of the counter of `values` under `rule`; each text is hashed with its length."""
+        digest = blake2b(digest_size=16, key=self._seed)
+        for texts in (rule, values):
+            digest.update(len(texts).to_bytes(4, "little"))
+            for text in texts:
+                data = text.encode()
+                digest.update(len(data).to_bytes(4, "little") + data)
+        return CounterKey(rule, digest.digest())
+
+    def find(self, key: CounterKey, now_us: int) -> State:
+        """The state to look at for `key`; adds no counter and removes none. To change the state, ask `keep` for it."""
+        entry = self._entries.get(key.digest)
+        if entry is not None:
+            return entry.state
+        if len(self._slots) < self._capacity or self._victim(now_us) is not None:
+            return self._newcomer(key.rule, now_us)
+        # The next newcomer looks at other entries.
+        self._hand = (self._hand + PROBES) % len(self._slots)
+        self.overflows += 1
+        overflow = self._overflow.get(key.rule)
+        return State() if overflow is None else overflow[1]
+
+    def keep(self, key: CounterKey, limit: Limit, now_us: int) -> State:
+        """The state to spend from for `key`, added to the table if it is not there."""
+        entry = self._entries.get(key.digest)
+        if entry is not None:
+            entry.limit = limit
+            return entry.state
+        if len(self._slots) < self._capacity:
+            entry = _Entry(key.digest, limit, self._newcomer(key.rule, now_us))
+            self._slots.append(entry)
+        else:
+            index = self._victim(now_us)
+            if index is None:
+                return self._spill(key.rule, limit, now_us)
+            entry = _Entry(key.digest, limit, self._newcomer(key.rule, now_us))
+            victim = self._slots[index]
+            self.evictions += _used(victim.limit, victim.state, now_us) > 0
+            del self._entries[victim.digest]
+            self._slots[index] = entry
+            self._hand = (index + 1) % len(self._slots)
+        self._entries[key.digest] = entry
+        return entry.state
+
+    def _victim(self, now_us: int) -> int | None:
+        """Where the least used of the next entries stands; None if each of them has nothing left."""
+        best: tuple[int, int, int] | None = None
+        for step in range(min(PROBES, len(self._slots))):
+            index = (self._hand + step) % len(self._slots)
+            entry = self._slots[index]
+            capacity = entry.limit.capacity
+            in_use = _used(entry.limit, entry.state, now_us)
+            if in_use == 0:
+                return index
+            # Shares of the limit, compared without division.
+            if in_use < capacity and (best is None or in_use * best[1] < best[0] * capacity):
+                best = (in_use, capacity, index)
+        return None if best is None else best[2]
+
+    def _newcomer(self, rule: tuple[str, ...], now_us: int) -> State:
+        """A new counter's state: what the rule's overflow counter still holds, since this key may have spent it."""
+        overflow = self._overflow.get(rule)
+        return State() if overflow is None else at(*overflow, now_us)
+
+    def _spill(self, rule: tuple[str, ...], limit: Limit, now_us: int) -> State:
+        """The state of the rule's overflow counter; a first one clears away those that have come back to zero."""
+        overflow = self._overflow.get(rule)
+        if overflow is None:
+            self._overflow = {r: o for r, o in self._overflow.items() if _used(*o, now_us) > 0}
+        state = State() if overflow is None else overflow[1]
+        self._overflow[rule] = (limit, state)
+        return state
+
+
+def _used(limit: Limit, state: State, now_us: int) -> int:
+    return used(limit, at(limit, state, now_us))

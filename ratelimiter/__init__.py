@@ -1,0 +1,4 @@
+"""The rate limiter: decides whether a request may be served now.
+
+Ports: control 50052 (RateLimitService, health, reflection), metrics 9102. Needs a folder of rules and nothing else.
+"""

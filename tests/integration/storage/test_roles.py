@@ -1,0 +1,157 @@
+"""The login roles: each can do its job and nothing else, none owns anything, and one URL may serve them all."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+
+import asyncpg
+import pytest
+
+from tests.support.links import new_link, store
+from tests.support.postgres import Database, Server, dispose, make_or_skip, run, temporary_server
+from waypost.adapters.migrate import JOB_ROLES, migrate
+from waypost.adapters.postgres import Postgres
+from waypost.adapters.postgres_links import PostgresStorage
+from waypost.adapters.roles import scram_verifier
+
+LINKS_OF_REDIRECT = (
+    "short_code", "original_url", "redirect_status", "version", "blocked_at", "deleted_at", "expires_at",
+)
+EXPECTED = {
+    ("waypost_api", "links"): {"SELECT", "INSERT", "UPDATE"},
+    ("waypost_api", "outbox"): {"INSERT"},
+    ("waypost_redirect", "links"): {f"SELECT({column})" for column in LINKS_OF_REDIRECT},
+    ("waypost_relay", "outbox"): {"SELECT", "UPDATE(claimed_until)", "UPDATE(published_at)"},
+    ("waypost_sweeper", "links"): {"SELECT", "UPDATE(expired_at)"},
+    ("waypost_sweeper", "outbox"): {"INSERT"},
+    ("waypost_sweeper", "job_runs"): {"SELECT", "INSERT", "UPDATE", "DELETE"},
+}
+
+
+async def test_grants_are_exactly_these(owner: asyncpg.Connection) -> None:
+    rows = await owner.fetch(
+        """
+        SELECT grantee, table_name, privilege_type AS verb FROM information_schema.role_table_grants
+        WHERE table_schema = 'public' AND grantee <> current_user
+        UNION
+        SELECT grantee, table_name, privilege_type || '(' || column_name || ')'
+        FROM information_schema.role_column_grants AS c
+        WHERE table_schema = 'public' AND grantee <> current_user AND NOT EXISTS (
+          SELECT FROM information_schema.role_table_grants AS t
+          WHERE (t.grantee, t.table_name, t.privilege_type) = (c.grantee, c.table_name, c.privilege_type)
+        )
+        """
+    )
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        found.setdefault((row["grantee"], row["table_name"]), set()).add(row["verb"])
+    assert found == EXPECTED
+
+
+async def test_no_role_is_more_than_a_login(owner: asyncpg.Connection) -> None:
+    rows = await owner.fetch("SELECT * FROM pg_roles WHERE rolname LIKE 'waypost\\_%'")
+    assert sorted(row["rolname"] for row in rows) == sorted(JOB_ROLES)
+    for row in rows:
+        assert row["rolcanlogin"]
+        powers = ("rolsuper", "rolbypassrls", "rolcreaterole", "rolcreatedb", "rolreplication", "rolinherit")
+        assert not any(row[power] for power in powers), row["rolname"]
+        assert {"lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"} == {
+            setting.partition("=")[0] for setting in row["rolconfig"]
+        }
+    owned = await owner.fetchval(
+        "SELECT count(*) FROM pg_shdepend JOIN pg_roles ON pg_roles.oid = refobjid "
+        "WHERE deptype = 'o' AND rolname LIKE 'waypost\\_%'"
+    )
+    assert owned == 0
+    member = "SELECT count(*) FROM pg_auth_members WHERE member::regrole::text LIKE 'waypost\\_%'"
+    assert await owner.fetchval(member) == 0
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [
+        ("waypost_api", "DELETE FROM links"),
+        ("waypost_api", "TRUNCATE links"),
+        ("waypost_api", "SELECT * FROM outbox"),
+        ("waypost_api", "SELECT * FROM job_runs"),
+        ("waypost_api", "UPDATE workspaces SET name = 'mine'"),
+        ("waypost_redirect", "SELECT * FROM links"),
+        ("waypost_redirect", "SELECT workspace_id FROM links"),
+        ("waypost_redirect", "UPDATE links SET blocked_at = now()"),
+        ("waypost_relay", "SELECT short_code FROM links"),
+        ("waypost_relay", "UPDATE outbox SET payload = ''"),
+        ("waypost_relay", "DELETE FROM outbox"),
+        ("waypost_rollup", "SELECT short_code FROM links"),
+        ("waypost_sweeper", "UPDATE links SET deleted_at = now()"),
+        ("waypost_sweeper", "DELETE FROM links"),
+        *((role, "CREATE TABLE public.mine (id int)") for role in JOB_ROLES),
+        *((role, "ALTER TABLE links DISABLE TRIGGER ALL") for role in JOB_ROLES),
+        *((role, "DELETE FROM schema_migrations") for role in JOB_ROLES),
+    ],
+)
+async def test_a_role_cannot_do_what_is_not_its_job(database: Database, role: str, statement: str) -> None:
+    connection = await asyncpg.connect(database.url(role))
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_a_wrong_password_does_not_log_in(database: Database) -> None:
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(database.url("waypost_api"), password="wrong")
+
+
+def test_a_verifier_is_the_one_that_postgresql_makes(postgres: Server) -> None:
+    async def theirs() -> str:
+        connection = await asyncpg.connect(postgres.cluster.url())
+        try:
+            await connection.execute("CREATE ROLE verifier PASSWORD 'pa$$ word'")
+            return str(await connection.fetchval("SELECT rolpassword FROM pg_authid WHERE rolname = 'verifier'"))
+        finally:
+            await connection.execute("DROP ROLE verifier")
+            await connection.close()
+
+    stored = run(theirs())
+    salt = base64.b64decode(stored.split("$")[1].partition(":")[2])
+    assert scram_verifier("pa$$ word", salt) == stored
+    with pytest.raises(ValueError, match="ASCII"):
+        scram_verifier("gehörnt")
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Server]:
+    """A server that has no role of ours yet, as a managed one would."""
+    server = temporary_server()
+    try:
+        make_or_skip(server, migrated=False)
+        yield server
+    finally:
+        dispose(server)
+
+
+async def test_one_url_of_an_owner_without_superuser_serves_all_jobs(bare: Server) -> None:
+    url = await make_owner(bare, "first")
+    assert len(await migrate(url)) == 4
+    for role in JOB_ROLES:
+        async with Postgres(url, role) as pool, pool.connection() as session:
+            assert await session.fetchval("SELECT current_user") == role
+    async with Postgres(url, "waypost_api") as pool:
+        await store(PostgresStorage(pool, "https://way.example"), new_link(), event=True)
+        async with pool.connection() as session:
+            with pytest.raises(Exception, match="does not answer"):
+                await session.execute("DELETE FROM links")
+    # Another owner's database beside it finds the roles there and not its own.
+    assert len(await migrate(await make_owner(bare, "second"))) == 4
+
+
+async def make_owner(server: Server, name: str) -> str:
+    connection = await asyncpg.connect(server.cluster.url())
+    try:
+        await connection.execute(f"CREATE ROLE {name} LOGIN CREATEROLE PASSWORD 'secret'")
+        await connection.execute(f"CREATE DATABASE {name} OWNER {name}")
+    finally:
+        await connection.close()
+    return f"postgresql://{name}:secret@/{name}?host={server.cluster.socket_dir}"

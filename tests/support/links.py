@@ -1,0 +1,31 @@
+"""Links for tests."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from waypost.model import DEFAULT_WORKSPACE, Destination, DestinationFlag, EventType, Link, LinkEvent, NewLink
+from waypost.ports import Storage
+
+
+def new_link(
+    short_code: str = "abc1234",
+    url: str = "https://example.org/",
+    *,
+    flags: tuple[DestinationFlag, ...] = (),
+    expires_at: datetime | None = None,
+    redirect_status: int = 302,
+) -> NewLink:
+    """A link that is not stored yet."""
+    return NewLink(DEFAULT_WORKSPACE, short_code, Destination(url, flags), expires_at, redirect_status)
+
+
+async def store(storage: Storage, link: NewLink, *, event: bool = False) -> Link:
+    """Stores a link, with its event if asked for."""
+    async with storage.unit_of_work() as work:
+        stored = await work.links.add(link)
+        assert stored is not None
+        if event:
+            await work.outbox.add(LinkEvent(EventType.LINK_CREATED, stored, "test"))
+        await work.commit()
+    return stored

@@ -1,0 +1,182 @@
+"""The table: bounded, gives up what matters least, and forgives nothing that is over its limit."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import native.table
+from native.limits import Algorithm, Decision, Limit, State, at, look, spend
+from native.table import PROBES, Table
+
+NOW_US = 1_700_000_000_000_000
+SECOND_US = 1_000_000
+RULE = ("waypost", "address", "")
+LIMIT = Limit(Algorithm.FIXED_WINDOW, 3, SECOND_US)
+
+
+def hit(
+    table: Table,
+    value: str,
+    hits: int = 1,
+    *,
+    rule: tuple[str, ...] = RULE,
+    limit: Limit = LIMIT,
+    now_us: int = NOW_US,
+) -> Decision:
+    """One request, as the limiter makes it: look, then spend."""
+    key = table.key(rule, ("address", value))
+    decision = look(limit, table.find(key, now_us), hits, now_us)
+    return spend(limit, table.keep(key, limit, now_us), hits, now_us) if decision.allowed else decision
+
+
+def test_counters_are_apart() -> None:
+    table = Table()
+    assert hit(table, "a", 3).remaining == 0
+    assert hit(table, "b").remaining == 2
+    assert hit(table, "a", rule=("other",)).remaining == 2
+    assert not hit(table, "a").allowed
+    assert len(table) == 3
+
+
+def test_a_look_adds_nothing() -> None:
+    table = Table(2)
+    key = table.key(RULE, ("a",))
+    table.find(key, NOW_US)
+    assert not hit(table, "b", 4).allowed
+    assert len(table) == 0
+
+
+def test_texts_do_not_run_together() -> None:
+    table = Table(seed=b"seed")
+    texts = [(("a",), ("b",)), (("a", "b"), ()), ((), ("a", "b")), (("ab",), ()), (("a",), ("", "b")), (("a\0b",), ())]
+    assert len({table.key(rule, values).digest for rule, values in texts}) == len(texts)
+    assert table.key(("a",), ("b",)) == Table(seed=b"seed").key(("a",), ("b",))
+    assert table.key(("a",), ("b",)) != Table().key(("a",), ("b",))
+
+
+def test_the_dead_go_first() -> None:
+    table = Table(3)
+    hit(table, "used", 1)
+    hit(table, "dead", 3, now_us=NOW_US - SECOND_US)
+    hit(table, "spent", 3)
+    hit(table, "new")
+    assert (len(table), table.evictions, table.overflows) == (3, 0, 0)
+    assert hit(table, "used").remaining == 1
+    assert not hit(table, "spent").allowed
+
+
+def test_then_the_least_used() -> None:
+    table = Table(3)
+    wide = Limit(Algorithm.FIXED_WINDOW, 100, SECOND_US)
+    hit(table, "two thirds", 2)
+    hit(table, "four hundredths", 4, rule=("wide",), limit=wide)
+    hit(table, "spent", 3)
+    hit(table, "new", 2)
+    assert (len(table), table.evictions, table.overflows) == (3, 1, 0)
+    assert hit(table, "two thirds").remaining == 0
+    assert not hit(table, "spent").allowed
+    assert table.find(table.key(("wide",), ("address", "four hundredths")), NOW_US) == State()
+
+
+def test_newcomers_share_the_overflow_when_all_are_spent() -> None:
+    table = Table(2)
+    hit(table, "a", 3)
+    hit(table, "b", 3)
+    assert hit(table, "c", 2).remaining == 1
+    assert hit(table, "d").remaining == 0
+    assert not hit(table, "e").allowed
+    assert (len(table), table.evictions, table.overflows) == (2, 0, 3)
+    assert not hit(table, "a").allowed
+    # Another rule has an overflow of its own.
+    assert hit(table, "c", rule=("other",)).remaining == 2
+
+
+def test_what_was_spent_in_the_overflow_counts_on_when_there_is_room_again() -> None:
+    slow = Limit(Algorithm.FIXED_WINDOW, 3, 60 * SECOND_US)
+    table = Table(1)
+    hit(table, "a", 3, rule=("fast",))
+    hit(table, "b", 3, limit=slow)
+    later = NOW_US + SECOND_US
+    assert not hit(table, "b", limit=slow, now_us=later).allowed
+    assert hit(table, "b", limit=slow, now_us=NOW_US + 60 * SECOND_US).allowed
+
+
+def test_an_overflow_that_is_over_is_forgotten() -> None:
+    table = Table(1)
+    hit(table, "a", 3)
+    hit(table, "b", 3)
+    hit(table, "a", 3, now_us=NOW_US + SECOND_US)
+    assert hit(table, "b", 1, rule=("other",), now_us=NOW_US + SECOND_US).remaining == 2
+    assert list(table._overflow) == [("other",)]
+
+
+def test_a_changed_limit_applies_to_counters_that_exist() -> None:
+    table = Table(1)
+    hit(table, "a", 3)
+    wider = Limit(Algorithm.FIXED_WINDOW, 5, SECOND_US)
+    assert hit(table, "a", limit=wider).remaining == 1
+    assert hit(table, "b").allowed
+    assert table.evictions == 1
+
+
+def test_an_access_looks_at_a_fixed_number_of_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(1000)
+    for number in range(1000):
+        hit(table, str(number), 3)
+    looks = 0
+
+    def counting_at(limit: Limit, state: State, now_us: int) -> State:
+        nonlocal looks
+        looks += 1
+        return at(limit, state, now_us)
+
+    monkeypatch.setattr(native.table, "at", counting_at)
+    for number in range(1000, 1100):
+        looks = 0
+        hit(table, str(number))
+        assert looks <= 2 * PROBES + 2
+    assert len(table) == 1000
+
+
+def test_room_among_spent_entries_is_found_within_a_round() -> None:
+    table = Table(10 * PROBES)
+    for number in range(10 * PROBES):
+        hit(table, str(number), 1 if number == 9 * PROBES else 3)
+    limit = Limit(Algorithm.FIXED_WINDOW, 1000, SECOND_US)
+    for number in range(8):
+        hit(table, f"new {number}", rule=("wide",), limit=limit)
+    assert (table.overflows, table.evictions) == (8, 0)
+    hit(table, "new", rule=("wide",), limit=limit)
+    assert table.evictions == 1
+    # What the others have spent in the overflow is taken to be this newcomer's.
+    assert hit(table, "new", rule=("wide",), limit=limit).remaining == 990
+
+
+def test_a_table_holds_something() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        Table(0)
+
+
+@given(
+    st.sampled_from(Algorithm),
+    st.integers(1, 4),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60_000)), max_size=80),
+)
+def test_nothing_over_its_limit_is_forgiven(
+    algorithm: Algorithm, capacity: int, requests: list[tuple[int, int]]
+) -> None:
+    limit = Limit(algorithm, 2, SECOND_US)
+    table = Table(capacity)
+    barred_until_us: dict[int, int] = {}
+    now_us = NOW_US
+    for client, gap_us in requests:
+        now_us += gap_us
+        decision = hit(table, str(client), limit=limit, now_us=now_us)
+        if now_us < barred_until_us.get(client, 0):
+            assert not decision.allowed
+        if not decision.allowed:
+            assert decision.retry_after_us is not None
+            barred_until_us[client] = now_us + decision.retry_after_us
+        assert len(table) <= capacity

@@ -1,0 +1,269 @@
+"""Rules: what a file means, which rule a descriptor meets, and the folder they come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import ratelimiter
+from native.limits import Algorithm, Limit
+from ratelimiter.rules import Rule, Rules, RulesError
+from ratelimiter.ruletree import matches_pattern
+from waypost.model import LimitEntry
+
+# basic_config.yaml of the reference's tests, without what concerns metrics alone.
+BASIC = """
+domain: test-domain
+descriptors:
+  - key: key1
+    value: value1
+    descriptors:
+      - key: subkey1
+        rate_limit: {unit: second, requests_per_unit: 5}
+      - key: subkey1
+        value: subvalue1
+        rate_limit: {unit: second, requests_per_unit: 10}
+  - key: key2
+    rate_limit: {unit: minute, requests_per_unit: 20}
+  - key: key2
+    value: value2
+    rate_limit: {unit: minute, requests_per_unit: 30}
+  - key: key2
+    value: value3
+  - key: key5
+    value: value5
+    rate_limit: {unit: day, requests_per_unit: 15}
+    descriptors:
+      - key: subkey5
+        value: subvalue5
+        rate_limit: {unit: DAY, requests_per_unit: 25}
+  - key: key6
+    rate_limit: {unlimited: true}
+"""
+
+
+def rules(text: str) -> Rules:
+    return Rules.parse({"limits/test.yaml": text})
+
+
+def one_rule(rate_limit: str, beside: str = "") -> str:
+    return f"domain: d\ndescriptors:\n  - key: k\n    rate_limit: {{{rate_limit}}}\n    {beside}\n"
+
+
+def match(rules: Rules, *pairs: tuple[str, str], domain: str = "test-domain") -> Rule | None:
+    found = rules.match(domain, [LimitEntry(*pair) for pair in pairs])
+    return None if found is None else found.rule
+
+
+@pytest.mark.parametrize(
+    ("pairs", "limit"),
+    [
+        ([("key1", "value1")], None),
+        ([("key1", "other"), ("subkey1", "x")], None),
+        ([("key1", "value1"), ("subkey1", "x")], 5),
+        ([("key1", "value1"), ("subkey1", "")], 5),
+        ([("key1", "value1"), ("subkey1", "subvalue1")], 10),
+        ([("key1", "value1"), ("subkey1", "subvalue1"), ("more", "x")], None),
+        ([("subkey1", "subvalue1")], None),
+        ([("key2", "x")], 20),
+        ([("key2", "value2")], 30),
+        ([("key2", "value3")], None),
+        ([("key5", "value5")], 15),
+        ([("key5", "value5"), ("subkey5", "subvalue5")], 25),
+        ([("key5", "value5"), ("subkey5", "other")], None),
+        ([("key5", "value5"), ("subkey5", "subvalue5"), ("more", "x")], None),
+        ([("unknown", "x")], None),
+    ],
+)
+def test_a_rule_applies_at_its_own_depth(pairs: list[tuple[str, str]], limit: int | None) -> None:
+    rule = match(rules(BASIC), *pairs)
+    if limit is None:
+        assert rule is None
+    else:
+        assert rule is not None
+        assert rule.limit is not None
+        assert rule.limit.limit == limit
+
+
+def test_no_rule_in_another_domain() -> None:
+    assert match(rules(BASIC), ("key2", "x"), domain="other") is None
+
+
+def test_unlimited() -> None:
+    rule = match(rules(BASIC), ("key6", "x"))
+    assert rule is not None
+    assert rule.limit is None
+
+
+def test_a_rule_knows_its_place_and_its_counters_name() -> None:
+    found = rules(BASIC).match("test-domain", [LimitEntry("key1", "value1"), LimitEntry("subkey1", "x")])
+    assert found is not None
+    assert found.rule.place == "test-domain.key1_value1.subkey1"
+    assert found.rule.identity == ("test-domain", "key1", "value1", "subkey1", "", "fixed_window", "1000000")
+    assert found.values == ("key1", "value1", "subkey1", "x")
+
+
+def test_pairs_are_not_joined() -> None:
+    found = rules(
+        "domain: d\ndescriptors:\n  - {key: a_b, rate_limit: {unit: second, requests_per_unit: 1}}\n"
+        "  - {key: a, value: b_c, rate_limit: {unit: second, requests_per_unit: 2}}\n"
+    )
+    assert match(found, ("a", "b"), domain="d") is None
+    rule = match(found, ("a_b", "c"), domain="d")
+    assert rule is not None
+    assert rule.limit is not None
+    assert rule.limit.limit == 1
+
+
+def test_our_additions() -> None:
+    rule = match(
+        rules(one_rule("algorithm: token_bucket, unit: minute, multiplier: 5, requests_per_unit: 10, burst: 3")),
+        ("k", "x"),
+        domain="d",
+    )
+    assert rule is not None
+    assert rule.limit == Limit(Algorithm.TOKEN_BUCKET, 10, 300_000_000, 3)
+
+
+@pytest.mark.parametrize(
+    ("unit", "seconds"), [("second", 1), ("hour", 3600), ("week", 604_800), ("month", 2_592_000), ("Year", 31_536_000)]
+)
+def test_units(unit: str, seconds: int) -> None:
+    rule = match(rules(one_rule(f"unit: {unit}, requests_per_unit: 1")), ("k", "x"), domain="d")
+    assert rule is not None
+    assert rule.limit == Limit(Algorithm.FIXED_WINDOW, 1, seconds * 1_000_000)
+
+
+def test_wildcards_come_in_the_order_of_the_file_between_value_and_default() -> None:
+    found = rules(
+        "domain: d\n"
+        "descriptors:\n"
+        "  - {key: k, rate_limit: {unit: second, requests_per_unit: 1}}\n"
+        "  - {key: k, value: ab*, rate_limit: {unit: second, requests_per_unit: 2}}\n"
+        "  - {key: k, value: a*z, rate_limit: {unit: second, requests_per_unit: 3}}\n"
+        "  - {key: k, value: abz, rate_limit: {unit: second, requests_per_unit: 4}}\n"
+    )
+    limits = {}
+    for value in ("x", "abc", "ab..z", "a..z", "abz", "ab*"):
+        rule = match(found, ("k", value), domain="d")
+        assert rule is not None
+        assert rule.limit is not None
+        limits[value] = rule.limit.limit
+    assert limits == {"x": 1, "abc": 2, "ab..z": 2, "a..z": 3, "abz": 4, "ab*": 2}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "fits"),
+    [
+        ("*", "", True),
+        ("*", "anything", True),
+        ("foo*", "foo", True),
+        ("foo*", "fo", False),
+        ("*foo", "a foo", True),
+        ("bar*b", "barb", True),
+        ("bar*b", "bar", False),
+        ("ab*ba", "aba", False),
+        ("foo*bar*baz", "foo.bar.baz", True),
+        ("foo*bar*baz", "foobarbaz", True),
+        ("foo*bar*baz", "foo.baz", False),
+        ("foo*bar*baz", "foo.ba.rbaz", False),
+        ("a*b*b", "ab", False),
+        ("a**b", "ab", True),
+    ],
+)
+def test_patterns(pattern: str, value: str, fits: bool) -> None:
+    assert matches_pattern(pattern.split("*"), value) is fits
+
+
+def test_share_threshold_makes_one_counter_of_all_values_of_a_pattern() -> None:
+    found = rules(
+        "domain: d\n"
+        "descriptors:\n"
+        "  - key: files\n"
+        "    value: files/*\n"
+        "    share_threshold: true\n"
+        "    rate_limit: {unit: minute, requests_per_unit: 1}\n"
+        "    descriptors:\n"
+        "      - {key: user, rate_limit: {unit: minute, requests_per_unit: 1}}\n"
+        "  - {key: files, value: own/*, rate_limit: {unit: minute, requests_per_unit: 1}}\n"
+    )
+
+    def values(*pairs: tuple[str, str]) -> tuple[str, ...]:
+        hit = found.match("d", [LimitEntry(*pair) for pair in pairs])
+        assert hit is not None
+        return hit.values
+
+    assert values(("files", "files/a")) == ("files", "files/*")
+    assert values(("files", "files/a"), ("user", "u")) == ("files", "files/*", "user", "u")
+    assert values(("files", "own/a")) == ("files", "own/a")
+
+
+def test_modes_and_replaces() -> None:
+    found = rules(
+        one_rule(
+            "name: own, unit: second, requests_per_unit: 1, replaces: [{name: a}, {name: b}]",
+            "shadow_mode: yes\n    quota_mode: true",
+        )
+    )
+    rule = match(found, ("k", "x"), domain="d")
+    assert rule is not None
+    assert (rule.name, rule.shadow_mode, rule.quota_mode) == ("own", True, True)
+    assert rule.replaces == frozenset({"a", "b"})
+
+
+def test_values_are_kept_as_written() -> None:
+    found = rules(
+        "domain: d\ndescriptors:\n  - {key: port, value: 0x50, rate_limit: {unit: second, requests_per_unit: 1_000}}\n"
+        "  - {key: flag, value: yes, rate_limit: {unit: second, requests_per_unit: 1}}\n"
+    )
+    assert match(found, ("port", "0x50"), domain="d") is not None
+    assert match(found, ("port", "80"), domain="d") is None
+    assert match(found, ("flag", "yes"), domain="d") is not None
+
+
+def test_anchors_and_merges() -> None:
+    found = rules(
+        "domain: d\n"
+        "descriptors:\n"
+        "  - {key: a, rate_limit: &minute {unit: minute, requests_per_unit: 1}}\n"
+        "  - {key: b, rate_limit: {<<: *minute, requests_per_unit: 2}}\n"
+    )
+    rule = match(found, ("b", "x"), domain="d")
+    assert rule is not None
+    assert rule.limit == Limit(Algorithm.FIXED_WINDOW, 2, 60_000_000)
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("domain: a\n")
+    (tmp_path / "b.yml").write_text("domain: b\n")
+    (tmp_path / ".hidden.yaml").write_text("domain: [\n")
+    (tmp_path / "notes.txt").write_text("domain: [\n")
+    assert Rules.load(tmp_path).domains == ("a", "b")
+
+
+def test_folders_that_hold_no_rules(tmp_path: Path) -> None:
+    with pytest.raises(RulesError, match=r"has no \*\.yaml or \*\.yml file"):
+        Rules.load(tmp_path)
+    with pytest.raises(RulesError, match=r"absent: the folder of rules cannot be read \(No such file or directory\)"):
+        Rules.load(tmp_path / "absent")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "limits"
+    (folder / "folder.yaml").mkdir(parents=True)
+    (folder / "latin.yaml").write_bytes(b"domain: \xe9\n")
+    with pytest.raises(RulesError) as caught:
+        Rules.load(folder)
+    assert caught.value.problems == [
+        "limits/folder.yaml: cannot be read (Is a directory)",
+        "limits/latin.yaml: is not UTF-8",
+    ]
+
+
+def test_the_rules_that_come_with_the_product() -> None:
+    found = Rules.load(Path(ratelimiter.__path__[0]) / "limits")
+    rule = match(found, ("route_class", "create"), ("remote_address", "192.0.2.7"), domain="waypost")
+    assert rule is not None
+    assert rule.place == "waypost.route_class_create.remote_address"
+    assert rule.limit == Limit(Algorithm.TOKEN_BUCKET, 600, 60_000_000, 3000)

@@ -1,0 +1,82 @@
+"""What each process gets to see."""
+
+from pathlib import Path
+
+import pytest
+
+from waypost.settings import BadSettings
+from waypost.supervisor import environment
+from waypost.supervisor.settings import SupervisorSettings
+
+NAMES = {
+    "gateway": {
+        "WAYPOST_HOST", "WAYPOST_GATEWAY_CONTROL_PORT", "WAYPOST_GATEWAY_WEB_PORT", "WAYPOST_PUBLIC_URL",
+        "WAYPOST_DATABASE_URL", "WAYPOST_DATABASE_API_URL", "WAYPOST_DATABASE_REDIRECT_URL",
+        "WAYPOST_RATELIMITER_ADDRESS", "WAYPOST_TRUSTED_PROXIES",
+    },
+    "ratelimiter": {"WAYPOST_HOST", "WAYPOST_RATELIMITER_CONTROL_PORT", "WAYPOST_LIMITS_DIR"},
+    "workers": {"WAYPOST_WORKERS_CONTROL_PORT", "WAYPOST_DATABASE_URL", "WAYPOST_DATABASE_SWEEPER_URL"},
+}  # fmt: skip
+URLS = {
+    "waypost_api": "postgresql://waypost_api:a@/waypost",
+    "waypost_redirect": "postgresql://waypost_redirect:r@/waypost",
+    "waypost_sweeper": "postgresql://waypost_sweeper:s@/waypost",
+    "waypost_relay": "postgresql://waypost_relay:y@/waypost",
+}
+
+
+def _of(service: str, settings: SupervisorSettings, **env: str) -> dict[str, str]:
+    return environment.for_service(service, NAMES[service], env, settings, Path("/data"), URLS)
+
+
+def test_a_service_never_sees_the_database_urls_of_another() -> None:
+    settings = SupervisorSettings()
+    seen = {service: _of(service, settings) for service in NAMES}
+    assert seen["gateway"]["WAYPOST_DATABASE_API_URL"] == URLS["waypost_api"]
+    assert seen["gateway"]["WAYPOST_DATABASE_REDIRECT_URL"] == URLS["waypost_redirect"]
+    assert seen["workers"]["WAYPOST_DATABASE_SWEEPER_URL"] == URLS["waypost_sweeper"]
+    for service, env in seen.items():
+        secrets = {value for value in env.values() if value.startswith("postgresql://")}
+        assert secrets == {URLS[role] for role in environment.DATABASE_ROLES[service].values()}
+
+
+def test_a_service_sees_its_own_settings_only() -> None:
+    given = {
+        "PATH": "/bin",
+        "WAYPOST_TRUSTED_PROXIES": "10.0.0.0/8",
+        "WAYPOST_LIMITS_DIR": "limits",
+        "WAYPOST_REDIS_URL": "redis://",
+    }
+    for service, names in NAMES.items():
+        env = _of(service, SupervisorSettings(), **given)
+        assert env["PATH"] == "/bin"
+        assert {name for name in env if name.startswith("WAYPOST_")} <= names
+    assert _of("gateway", SupervisorSettings(), **given)["WAYPOST_TRUSTED_PROXIES"] == "10.0.0.0/8"
+    assert _of("ratelimiter", SupervisorSettings(), **given)["WAYPOST_LIMITS_DIR"] == "limits"
+
+
+def test_moved_ports_reach_those_who_use_them() -> None:
+    settings = SupervisorSettings(ratelimiter_control_port=6000, http_port=6001)
+    gateway = _of("gateway", settings)
+    assert gateway["WAYPOST_RATELIMITER_ADDRESS"] == "127.0.0.1:6000"
+    assert gateway["WAYPOST_PUBLIC_URL"] == "http://127.0.0.1:6001"
+    assert _of("ratelimiter", settings)["WAYPOST_RATELIMITER_CONTROL_PORT"] == "6000"
+    assert _of("gateway", settings, WAYPOST_RATELIMITER_ADDRESS="a:1")["WAYPOST_RATELIMITER_ADDRESS"] == "a:1"
+
+
+def test_an_external_database_is_handed_to_those_who_use_it() -> None:
+    url = "postgresql://me:secret@db/waypost"
+    settings = SupervisorSettings.from_env({"WAYPOST_DATABASE_URL": url})
+    for service in NAMES:
+        urls = {value for value in _of(service, settings).values() if value.startswith("postgresql://")}
+        assert urls == ({url} if service in environment.USES_DATABASE else set())
+
+
+def test_role_urls_without_a_database_are_refused() -> None:
+    env = {"WAYPOST_DATABASE_API_URL": "postgresql://elsewhere"}
+    with pytest.raises(BadSettings, match="WAYPOST_DATABASE_API_URL is set, but WAYPOST_DATABASE_URL is not"):
+        environment.check(env, SupervisorSettings())
+
+
+def test_names_are_read_from_the_service_itself() -> None:
+    assert environment.names_of("gateway") >= set(environment.DATABASE_ROLES["gateway"])

@@ -1,0 +1,1 @@
+"""What `make` runs: generators and checks. Nothing of the product imports them."""

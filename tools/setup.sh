@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Makes .venv: the locked packages and the project itself, editable. Quick when nothing changed.
+#
+# .venv/.complete is written last and removed before anything in .venv is touched. So a run that was interrupted leaves no
+# stamp, and the next one begins afresh instead of trusting half an installation.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+stamp=.venv/.complete
+
+# Scripts in .venv/bin hold the folder's path: a moved folder needs a new one.
+packages="$(pwd -P | cksum) $(cat requirements/build.txt requirements/dev.txt | cksum)"
+project="$(cat setup.py pyproject.toml waypost/__init__.py | cksum)"
+wanted=$(printf '%s\n%s' "$packages" "$project")
+
+fresh() { [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+fresh && exit 0
+
+# Two makes at once wait for each other, where flock is there. pip inherits the lock: one that outlives us has it still.
+mkdir -p build
+if command -v flock >/dev/null; then
+  exec 9>build/setup.lock
+  flock --nonblock 9 || { echo "setup: waiting for another setup to end"; flock 9; }
+  if fresh; then exit 0; fi
+fi
+
+command -v "$python" >/dev/null || fail "no '$python' here: apt install python3 python3-venv, or make setup PYTHON=/path/to/python"
+if [ ! -x .venv/bin/python ] || [ ! -e "$stamp" ] || [ "$(head -1 "$stamp" | cut -d' ' -f1,2)" != "$(pwd -P | cksum)" ]; then
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "$python is $("$python" -V 2>&1); Python 3.11 or newer is needed: make setup PYTHON=python3.11"
+  "$python" -c 'import venv, ensurepip' 2>/dev/null ||
+    fail "$python cannot make virtual environments: apt install python3-venv"
+  echo "setup: making .venv with $("$python" -V)"
+  "$python" -m venv --clear .venv
+  have=
+else
+  have=$(head -1 "$stamp")
+  rm "$stamp"
+fi
+
+pip() { .venv/bin/python -m pip --disable-pip-version-check --no-input "$@"; }
+
+if [ "$have" != "$packages" ]; then
+  echo "setup: installing requirements/dev.txt"
+  pip install --quiet --require-hashes -r requirements/build.txt
+  pip install --quiet --require-hashes --no-build-isolation -r requirements/dev.txt
+fi
+echo "setup: installing the project, editable"
+pip install --quiet --no-deps --no-build-isolation --editable .
+printf '%s\n' "$wanted" >"$stamp"

@@ -1,0 +1,62 @@
+"""The rate limiter as another process: asks it over gRPC, and falls back to a local one while it is away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import grpc
+
+from waypost.api.v1 import rate_limit_service_pb2 as pb
+from waypost.api.v1.rate_limit_service_pb2_grpc import RateLimitServiceAsyncStub, RateLimitServiceStub
+from waypost.breaker import Breaker
+from waypost.model import LimitDecision, LimitEntry
+from waypost.ports import Limiter
+from waypost.rpc.channel import outgoing_metadata
+
+
+class RemoteLimiter:
+    """Asks the ratelimiter within `timeout` seconds; whatever goes wrong, `fallback` decides, marked `degraded`.
+
+    A breaker keeps a dead or frozen ratelimiter from costing each call its timeout.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, fallback: Limiter, timeout: float, breaker: Breaker) -> None:
+        self._stub: RateLimitServiceAsyncStub = RateLimitServiceStub(channel)
+        self._fallback = fallback
+        self._timeout = timeout
+        self._breaker = breaker
+
+    async def check(self, domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int = 1) -> LimitDecision:
+        """One decision; never raises for a limiter that is away."""
+        if self._breaker.allow():
+            try:
+                response = await self._stub.Check(
+                    _request(domain, descriptors, hits), timeout=self._timeout, metadata=outgoing_metadata()
+                )
+            except grpc.RpcError as error:
+                # A limiter that says no to the question itself is alive; only silence and distress open the breaker.
+                if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                    self._breaker.success()
+                else:
+                    self._breaker.failure()
+            else:
+                self._breaker.success()
+                refused = next((status.rule for status in response.statuses if not status.allowed), "")
+                return LimitDecision(response.allowed, refused, response.retry_after.ToTimedelta().total_seconds())
+        return replace(await self._fallback.check(domain, descriptors, hits), degraded=True)
+
+    async def probe(self) -> None:
+        """A health check: raises when the ratelimiter does not answer."""
+        await self._stub.Check(_request("waypost", [[LimitEntry("health", "probe")]], 1), timeout=self._timeout * 5)
+
+
+def _request(domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int) -> pb.CheckRequest:
+    return pb.CheckRequest(
+        domain=domain,
+        descriptors=[
+            pb.RateLimitDescriptor(entries=[pb.RateLimitEntry(key=e.key, value=e.value) for e in entries])
+            for entries in descriptors
+        ],
+        hits_addend=hits,
+    )

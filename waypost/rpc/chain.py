@@ -1,0 +1,230 @@
+"""The middleware around every unary call, written without a transport so that each port can call it.
+
+A call goes `Observe → Errors → Admission → Deadline → the method`. Middleware is any
+`async (context, request, call_next)`; `build` folds a list of them around a handler, the first outermost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import grpc
+import structlog
+
+from waypost.errors import DeadlineExceeded, Draining, Overloaded
+from waypost.ids import correlation_id
+from waypost.rpc.context import CURRENT, EDGE_TIMEOUT, CallContext
+from waypost.rpc.status import RpcError, to_status
+from waypost.telemetry import Metrics
+
+Handler = Callable[[CallContext, bytes], Awaitable[bytes]]
+
+
+class Middleware(Protocol):
+    """Wraps a call; what it returns goes out, what it raises goes up the chain."""
+
+    async def __call__(self, context: CallContext, request: bytes, call_next: Handler) -> bytes: ...
+
+
+def build(middleware: Sequence[Middleware], handler: Handler) -> Handler:
+    """Folds the middleware around the handler, the first of the list outermost."""
+    for one in reversed(middleware):
+        handler = partial(_call, one, handler)
+    return handler
+
+
+def _call(one: Middleware, call_next: Handler, context: CallContext, request: bytes) -> Awaitable[bytes]:
+    return one(context, request, call_next)
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """How one call went, for listeners: `seconds` from arrival to answer, `error` its cause if it failed."""
+
+    method: str
+    code: grpc.StatusCode
+    seconds: float
+    request_bytes: int
+    response_bytes: int
+    correlation_id: str
+    peer: str
+    error: BaseException | None
+
+
+Listener = Callable[[CallRecord], None]
+
+
+class Observe:
+    """Gives the call its correlation id and tells the listeners how it went."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._listeners = listeners
+
+    async def __call__(self, context: CallContext, request: bytes, call_next: Handler) -> bytes:
+        """Runs the call; listeners hear of it exactly once, however it ends."""
+        started = time.perf_counter()
+        headers = context.headers
+        context.correlation_id = correlation_id(headers.get("x-correlation-id"), headers.get("x-request-id"))
+        context.set_trailing_metadata([("x-correlation-id", context.correlation_id)])
+        token = CURRENT.set(context)
+        code, error, size = grpc.StatusCode.OK, None, 0
+        try:
+            with structlog.contextvars.bound_contextvars(correlation_id=context.correlation_id):
+                response = await call_next(context, request)
+            size = len(response)
+            return response
+        except RpcError as e:
+            code, error = e.status.code, e.cause
+            raise
+        except asyncio.CancelledError:
+            code = grpc.StatusCode.CANCELLED
+            raise
+        finally:
+            CURRENT.reset(token)
+            record = CallRecord(
+                method=context.method,
+                code=code,
+                seconds=time.perf_counter() - started,
+                request_bytes=len(request),
+                response_bytes=size,
+                correlation_id=context.correlation_id,
+                peer=context.peer(),
+                error=error,
+            )
+            for listener in self._listeners:
+                listener(record)
+
+
+class Errors:
+    """Turns whatever is raised inside into an `RpcError` with details."""
+
+    async def __call__(self, context: CallContext, request: bytes, call_next: Handler) -> bytes:
+        """Runs the call; raises nothing but `RpcError` and `CancelledError`."""
+        try:
+            return await call_next(context, request)
+        except RpcError:
+            raise
+        except Exception as error:
+            raise RpcError(to_status(error, context.correlation_id), error) from error
+
+
+class Admission:
+    """Counts the calls in flight, refuses those beyond the most, and waits for the last one when draining.
+
+    `exempt` methods (health) are always let in: a full server is not a dead one.
+    """
+
+    def __init__(self, max_in_flight: int, metrics: Metrics, exempt: frozenset[str] = frozenset()) -> None:
+        self._max = max_in_flight
+        self._metrics = metrics
+        self._exempt = exempt
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.in_flight = 0
+
+    async def __call__(self, context: CallContext, request: bytes, call_next: Handler) -> bytes:
+        """Runs the call if there is room; raises `Overloaded` or `Draining` if not."""
+        if context.method in self._exempt:
+            return await call_next(context, request)
+        if self._draining:
+            self._metrics.shed.labels("draining").inc()
+            raise Draining
+        if self.in_flight >= self._max:
+            self._metrics.shed.labels("in_flight").inc()
+            raise Overloaded(self._max)
+        self.in_flight += 1
+        self._metrics.rpc_in_flight.set(self.in_flight)
+        self._idle.clear()
+        try:
+            return await call_next(context, request)
+        finally:
+            self.in_flight -= 1
+            self._metrics.rpc_in_flight.set(self.in_flight)
+            if not self.in_flight:
+                self._idle.set()
+
+    def refuse_new(self) -> None:
+        """From now on every new call gets `Draining`."""
+        self._draining = True
+
+    async def wait_idle(self, timeout: float) -> bool:
+        """Waits until no call is in flight, at most `timeout` seconds; whether that came about."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._idle.wait()
+        return self.in_flight == 0
+
+
+class Deadline:
+    """Every call has one: the caller's (gRPC, or what Envoy will wait), else the default; never above the most.
+
+    Times in seconds.
+    """
+
+    def __init__(self, default: float, maximum: float) -> None:
+        self._default = default
+        self._maximum = maximum
+
+    async def __call__(self, context: CallContext, request: bytes, call_next: Handler) -> bytes:
+        """Runs the call; raises `DeadlineExceeded` when its time is up."""
+        context.timeout = timeout = min(self._maximum, self._asked(context))
+        context.deadline = asyncio.get_running_loop().time() + timeout
+        try:
+            async with asyncio.timeout_at(context.deadline) as scope:
+                return await call_next(context, request)
+        except TimeoutError:
+            if scope.expired():
+                raise DeadlineExceeded(timeout) from None
+            raise
+
+    def _asked(self, context: CallContext) -> float:
+        if context.client_timeout is not None:
+            return max(0.0, context.client_timeout)
+        edge = context.headers.get(EDGE_TIMEOUT, "")
+        if edge.isascii() and edge.isdigit() and len(edge) < 10:
+            return int(edge) / 1000 or self._default
+        return self._default
+
+
+def log_calls(logger: structlog.typing.FilteringBoundLogger, quiet: frozenset[str] = frozenset()) -> Listener:
+    """One line for each call; `quiet` methods (health, asked every second) only when they fail.
+
+    A defect is logged with its traceback, which no caller ever sees.
+    """
+
+    def listen(record: CallRecord) -> None:
+        if record.method in quiet and record.code is grpc.StatusCode.OK:
+            return
+        defect = record.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+        write = logger.error if defect else logger.info
+        write(
+            "rpc",
+            rpc=record.method,
+            code=record.code.name,
+            duration_ms=round(record.seconds * 1000, 3),
+            request_bytes=record.request_bytes,
+            response_bytes=record.response_bytes,
+            peer=record.peer,
+            correlation_id=record.correlation_id,
+            **({"error": str(record.error)} if record.error is not None else {}),
+            **({"exc_info": record.error} if defect and record.error is not None else {}),
+        )
+
+    return listen
+
+
+def count_calls(metrics: Metrics, known: frozenset[str]) -> Listener:
+    """Rate, errors and duration by method; methods that nobody serves share one label."""
+
+    def listen(record: CallRecord) -> None:
+        method = record.method if record.method in known else "unknown"
+        metrics.rpc_duration.labels(method, record.code.name).observe(record.seconds)
+
+    return listen

@@ -1,0 +1,146 @@
+"""What a service knows of its own health: a phase of life and its dependencies, checked in the background.
+
+Asking never waits for a dependency: the answer is what the last check found. A dependency that is away makes a service
+`degraded`, which still serves; only starting and draining make it not ready. Liveness looks at nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import structlog
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import aio as health_aio
+
+from waypost.telemetry import Metrics
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Phase(StrEnum):
+    """Where a service is in its life."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A dependency: `probe` raises when it is away. `required`: not ready before it answered once.
+
+    `interval` and `timeout` in seconds.
+    """
+
+    name: str
+    probe: Callable[[], Awaitable[None]]
+    required: bool = True
+    interval: float = 1.0
+    timeout: float = 1.0
+
+
+@dataclass(slots=True)
+class _Finding:
+    up: bool = False
+    seen_up: bool = False
+    error: str = "not checked yet"
+    checked_at: str | None = None
+    changed: float = field(default_factory=time.monotonic)
+
+
+class Health:
+    """Keeps what the checks find and tells it to `grpc.health.v1`, to `/ready` and to the metrics."""
+
+    def __init__(self, service: str, rpc_services: Sequence[str], checks: Sequence[Check], metrics: Metrics) -> None:
+        self._service = service
+        self._rpc_services = ("", *rpc_services)
+        self._checks = checks
+        self._metrics = metrics
+        self._findings = {check.name: _Finding() for check in checks}
+        self._log = structlog.get_logger()
+        self.phase = Phase.STARTING
+        self.servicer = health_aio.HealthServicer()
+
+    @property
+    def status(self) -> str:
+        """`starting`, `ok`, `degraded` or `draining`."""
+        if self.phase is not Phase.SERVING:
+            return self.phase.value
+        return "ok" if all(finding.up for finding in self._findings.values()) else "degraded"
+
+    @property
+    def ready(self) -> bool:
+        """Whether calls should be sent here."""
+        return self.phase is Phase.SERVING
+
+    def snapshot(self) -> dict[str, Any]:
+        """What `/ready` shows: `status`, `timestamp`, `service`, `checks` by name."""
+        return {
+            "status": self.status,
+            "timestamp": datetime.now(UTC).isoformat(),
+            "service": self._service,
+            "checks": {
+                name: {
+                    "status": "ok" if finding.up else "down",
+                    "checked_at": finding.checked_at,
+                    **({} if finding.up else {"error": finding.error}),
+                }
+                for name, finding in self._findings.items()
+            },
+        }
+
+    async def run(self) -> None:
+        """Checks every dependency for ever; the first answer of all required ones ends the start."""
+        await self._publish()
+        await self._advance()
+        async with asyncio.TaskGroup() as group:
+            for check in self._checks:
+                group.create_task(self._watch(check))
+            # A service without dependencies has nothing to watch, but is no less alive.
+            group.create_task(asyncio.Event().wait())
+
+    async def drain(self) -> None:
+        """No longer ready, for good."""
+        self.phase = Phase.DRAINING
+        await self._publish()
+
+    async def _watch(self, check: Check) -> None:
+        finding = self._findings[check.name]
+        while True:
+            before = (finding.up, finding.checked_at)
+            try:
+                async with asyncio.timeout(check.timeout):
+                    await check.probe()
+                finding.up, finding.seen_up, finding.error = True, True, ""
+            except Exception as error:
+                finding.up, finding.error = False, str(error) or type(error).__name__
+            finding.checked_at = datetime.now(UTC).isoformat()
+            self._metrics.dependency_up.labels(check.name).set(finding.up)
+            if before[0] != finding.up or before[1] is None:
+                write = self._log.info if finding.up else self._log.warning
+                write("dependency up" if finding.up else "dependency down", dependency=check.name, error=finding.error)
+                await self._publish_one(check.name, finding.up)
+            await self._advance()
+            await asyncio.sleep(check.interval)
+
+    async def _advance(self) -> None:
+        if self.phase is Phase.STARTING and all(
+            self._findings[check.name].seen_up for check in self._checks if check.required
+        ):
+            self.phase = Phase.SERVING
+            self._log.info("ready", status=self.status)
+            await self._publish()
+
+    async def _publish(self) -> None:
+        for name in self._rpc_services:
+            await self._publish_one(name, self.ready)
+
+    async def _publish_one(self, name: str, up: bool) -> None:
+        await self.servicer.set(name, _SERVING if up else _NOT_SERVING)

@@ -1,0 +1,81 @@
+"""Plain HTTP for a service: a uvicorn server that leaves signals alone, and the metrics port's three pages."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from waypost.rpc.health import Health
+from waypost.rpc.server import PortInUse
+from waypost.telemetry import Metrics
+
+
+def listen(host: str, port: int, backlog: int = 512) -> socket.socket:
+    """A bound, listening socket; raises `PortInUse`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    # Without this a restart within a minute fails on connections of the one before; it does not share a port.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise PortInUse(f"{host}:{port}") from None
+    sock.setblocking(False)
+    return sock
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn for an application, on a socket that is bound already."""
+
+    def __init__(
+        self, app: ASGIApp, *, drain_seconds: float, keep_alive: int = 75, max_connections: int = 4096
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                # Envoy closes idle connections earlier, so that it never writes into one that we are closing.
+                timeout_keep_alive=keep_alive,
+                timeout_graceful_shutdown=max(1, round(drain_seconds)),
+                limit_concurrency=max_connections,
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the process, not to one of its servers."""
+        yield
+
+
+def metrics_app(health: Health, metrics: Metrics) -> ASGIApp:
+    """`/health` (alive), `/ready` (503 while starting or draining), `/metrics` (Prometheus text)."""
+
+    async def alive(_: Request) -> Response:
+        return JSONResponse(health.snapshot())
+
+    async def ready(_: Request) -> Response:
+        return JSONResponse(health.snapshot(), status_code=200 if health.ready else 503)
+
+    async def scrape(_: Request) -> Response:
+        body: Any = generate_latest(metrics.registry)
+        return Response(body, media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(routes=[Route("/health", alive), Route("/ready", ready), Route("/metrics", scrape)])

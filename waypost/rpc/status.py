@@ -1,0 +1,194 @@
+"""Turns errors into `google.rpc.Status`, here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from waypost import errors
+from waypost.api.v1.error_reason_pb2 import ErrorReason
+
+DOMAIN = "waypost"
+DETAILS_KEY = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True, slots=True)
+class RpcStatus:
+    """How a call ended when not well: code, the sentence for the caller, and typed details."""
+
+    code: grpc.StatusCode
+    message: str
+    details: tuple[Message, ...]
+
+    def to_proto(self) -> status_pb2.Status:
+        """As `google.rpc.Status`."""
+        proto = status_pb2.Status(code=self.code.value[0], message=self.message)
+        for detail in self.details:
+            proto.details.add().Pack(detail)
+        return proto
+
+
+class RpcError(Exception):
+    """A call's status on its way out of the chain."""
+
+    def __init__(self, status: RpcStatus, cause: BaseException | None = None) -> None:
+        self.status = status
+        self.cause = cause
+        super().__init__(status.message)
+
+
+def to_status(error: BaseException, correlation_id: str) -> RpcStatus:
+    """The status that a caller gets for `error`.
+
+    What is no `WaypostError` is a defect: INTERNAL, a fixed sentence, and the correlation id to look it up in the log.
+    """
+    if isinstance(error, errors.WaypostError):
+        return _status(error)
+    return RpcStatus(
+        grpc.StatusCode.INTERNAL,
+        "internal error; the server's log has the cause under this correlation id",
+        (_info(ErrorReason.ERROR_REASON_INTERNAL, correlation_id=correlation_id),),
+    )
+
+
+def _info(reason: ErrorReason.ValueType, **metadata: str) -> error_details_pb2.ErrorInfo:
+    return error_details_pb2.ErrorInfo(reason=ErrorReason.Name(reason), domain=DOMAIN, metadata=metadata)
+
+
+def _retry(seconds: float) -> error_details_pb2.RetryInfo:
+    info = error_details_pb2.RetryInfo()
+    info.retry_delay.FromMicroseconds(round(seconds * 1_000_000))
+    return info
+
+
+def _link(short_code: str, description: str) -> error_details_pb2.ResourceInfo:
+    return error_details_pb2.ResourceInfo(
+        resource_type="waypost.api.v1.Link", resource_name=short_code, description=description
+    )
+
+
+@singledispatch
+def _status(error: errors.WaypostError) -> RpcStatus:
+    raise TypeError(f"no status for {type(error).__name__}")
+
+
+@_status.register
+def _(error: errors.InvalidFields) -> RpcStatus:
+    bad = error_details_pb2.BadRequest()
+    for violation in error.violations:
+        bad.field_violations.add(field=violation.field, description=violation.description)
+    return RpcStatus(grpc.StatusCode.INVALID_ARGUMENT, str(error), (_info(ErrorReason.ERROR_REASON_INVALID_FIELD), bad))
+
+
+@_status.register
+def _(error: errors.MalformedRequest) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_MALFORMED_REQUEST, method=error.method),),
+    )
+
+
+@_status.register
+def _(error: errors.LinkNotFound) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.NOT_FOUND,
+        str(error),
+        (
+            _info(ErrorReason.ERROR_REASON_LINK_NOT_FOUND, short_code=error.short_code),
+            _link(error.short_code, "no such link"),
+        ),
+    )
+
+
+@_status.register
+def _(error: errors.LinkGone) -> RpcStatus:
+    reason = ErrorReason.ERROR_REASON_LINK_EXPIRED if error.expired else ErrorReason.ERROR_REASON_LINK_DELETED
+    return RpcStatus(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        str(error),
+        (_info(reason, short_code=error.short_code), _link(error.short_code, "no longer followed")),
+    )
+
+
+@_status.register
+def _(error: errors.LinkBlocked) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.PERMISSION_DENIED,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_LINK_BLOCKED, short_code=error.short_code),),
+    )
+
+
+@_status.register
+def _(error: errors.AliasTaken) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.ALREADY_EXISTS,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_ALIAS_TAKEN, short_code=error.alias), _link(error.alias, "taken")),
+    )
+
+
+@_status.register
+def _(error: errors.RateLimited) -> RpcStatus:
+    quota = error_details_pb2.QuotaFailure()
+    quota.violations.add(subject=error.rule, description="over the limit")
+    return RpcStatus(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_RATE_LIMITED, limit=error.rule), _retry(error.retry_after), quota),
+    )
+
+
+@_status.register
+def _(error: errors.Overloaded) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        str(error),
+        (
+            _info(ErrorReason.ERROR_REASON_OVERLOADED, max_in_flight=str(error.max_in_flight)),
+            _retry(error.retry_after),
+        ),
+    )
+
+
+@_status.register
+def _(error: errors.DependencyUnavailable) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.UNAVAILABLE,
+        str(error),
+        (
+            _info(ErrorReason.ERROR_REASON_DEPENDENCY_UNAVAILABLE, dependency=error.dependency),
+            _retry(error.retry_after),
+        ),
+    )
+
+
+@_status.register
+def _(error: errors.Draining) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.UNAVAILABLE, str(error), (_info(ErrorReason.ERROR_REASON_DRAINING), _retry(error.retry_after))
+    )
+
+
+@_status.register
+def _(error: errors.DeadlineExceeded) -> RpcStatus:
+    timeout_ms = str(round(error.timeout * 1000))
+    return RpcStatus(
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED, timeout_ms=timeout_ms),),
+    )
+
+
+@_status.register
+def _(error: errors.UnknownMethod) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.UNIMPLEMENTED,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_UNKNOWN_METHOD, method=error.method),),
+    )

@@ -1,0 +1,1 @@
+"""`waypost up`: starts, watches and stops the processes of one machine."""

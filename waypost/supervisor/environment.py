@@ -1,0 +1,82 @@
+"""What of the environment each process gets to see: a service its own settings, and nobody else's secrets."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from waypost.setting_names import SETTING_NAMES
+from waypost.settings import PREFIX, BadSettings
+from waypost.supervisor.settings import SupervisorSettings, authority
+
+SERVICES = ("gateway", "ratelimiter", "workers")
+
+DATABASE_ROLES: Mapping[str, Mapping[str, str]] = {
+    "gateway": {"WAYPOST_DATABASE_API_URL": "waypost_api", "WAYPOST_DATABASE_REDIRECT_URL": "waypost_redirect"},
+    "ratelimiter": {},
+    "workers": {"WAYPOST_DATABASE_SWEEPER_URL": "waypost_sweeper"},
+}
+"""The login roles of each service, by the setting that takes the role's URL."""
+
+USES_DATABASE = frozenset({"gateway", "workers"})
+
+
+def names_of(service: str) -> frozenset[str]:
+    """The settings that a service knows.
+
+    Looked up by name while we run, never imported as a module that we depend on: this package imports no service.
+    """
+    settings = importlib.import_module(f"{service}.settings").Settings
+    return frozenset(info.env for info in settings.infos())
+
+
+def without_ours(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment without any `WAYPOST_` name: what PostgreSQL, Envoy and the services have in common."""
+    return {name: value for name, value in env.items() if not name.startswith(PREFIX)}
+
+
+def check(env: Mapping[str, str], settings: SupervisorSettings) -> None:
+    """Refuses role URLs without the database that they belong to. Raises `BadSettings`."""
+    if settings.embedded:
+        roles = sorted(name for urls in DATABASE_ROLES.values() for name in urls if env.get(name, "").strip())
+        if roles:
+            raise BadSettings([f"{name} is set, but WAYPOST_DATABASE_URL is not: set both or none" for name in roles])
+
+
+def for_service(
+    service: str,
+    names: Collection[str],
+    env: Mapping[str, str],
+    settings: SupervisorSettings,
+    data: Path,
+    role_urls: Mapping[str, str],
+) -> dict[str, str]:
+    """The environment of one service.
+
+    What the user set for it passes through; on top lies what the supervisor decides. `role_urls` are the embedded
+    database's URLs by role; of them it gets its own.
+    """
+    given = {name: value for name, value in env.items() if name in names and value.strip()}
+    given.setdefault(
+        "WAYPOST_RATELIMITER_ADDRESS", authority(settings.service_host, settings.control_port("ratelimiter"))
+    )
+    decided = {
+        **{listener.setting: str(listener.port) for listener in settings.listeners()},
+        "WAYPOST_HOST": settings.host,
+        "WAYPOST_PUBLIC_URL": settings.public_address,
+        "WAYPOST_DATA_DIR": str(data),
+        "WAYPOST_DRAIN_SECONDS": f"{settings.drain_seconds:g}",
+    }
+    if settings.embedded:
+        decided |= {name: role_urls[role] for name, role in DATABASE_ROLES[service].items() if role in role_urls}
+    elif service in USES_DATABASE:
+        decided["WAYPOST_DATABASE_URL"] = settings.database_url.get_secret_value()
+    own = {name: value for name, value in {**given, **decided}.items() if name in names}
+    # Log lines must be in the file when a process dies, not in its buffer.
+    return {**without_ours(env), **own, "PYTHONUNBUFFERED": "1"}
+
+
+def known_names() -> frozenset[str]:
+    """Every setting that any part of Waypost knows."""
+    return SETTING_NAMES | {info.env for info in SupervisorSettings.infos()}

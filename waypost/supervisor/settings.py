@@ -1,0 +1,141 @@
+"""What `waypost up` can be told: where the processes of one machine listen and where they keep their data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr
+
+from waypost.settings import DatabaseUrl, Settings, setting
+
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - named to be told apart, not to listen on
+"""Addresses that mean "all of them", with the one under which this machine reaches itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One port that a process of the mesh listens on, and the setting that moves it."""
+
+    setting: str
+    host: str
+    port: int
+
+
+def _number(env: str, default: float, description: str, *, ge: float, le: float) -> Any:
+    return Field(default, ge=ge, le=le, alias=env, description=description)
+
+
+def _port(env: str, default: int, description: str) -> Any:
+    return _number(env, default, description, ge=1, le=65535)
+
+
+class SupervisorSettings(Settings):
+    """The settings of `waypost up`; what only a service can be told stands in that service's own class."""
+
+    host: str = setting("WAYPOST_HOST", "127.0.0.1", "Address on which the services listen.")
+    http_host: str = setting(
+        "WAYPOST_HTTP_HOST", "127.0.0.1", "Address on which Envoy takes HTTP in `waypost up`; 0.0.0.0 for all."
+    )
+    http_port: int = _port("WAYPOST_HTTP_PORT", 8080, "Port of the public HTTP listener (Envoy).")
+    envoy_admin_port: int = _port("WAYPOST_ENVOY_ADMIN_PORT", 9901, "Port of Envoy's admin pages, on loopback only.")
+    gateway_control_port: int = _port("WAYPOST_GATEWAY_CONTROL_PORT", 50051, "gRPC port of the gateway.")
+    ratelimiter_control_port: int = _port("WAYPOST_RATELIMITER_CONTROL_PORT", 50052, "gRPC port of the rate limiter.")
+    workers_control_port: int = _port("WAYPOST_WORKERS_CONTROL_PORT", 50053, "gRPC port of the workers.")
+    gateway_web_port: int = _port("WAYPOST_GATEWAY_WEB_PORT", 50071, "Port of the gateway's redirects and pages.")
+    gateway_metrics_port: int = _port("WAYPOST_GATEWAY_METRICS_PORT", 9101, "Port of the gateway's metrics and health.")
+    ratelimiter_metrics_port: int = _port(
+        "WAYPOST_RATELIMITER_METRICS_PORT", 9102, "Port of the rate limiter's metrics and health."
+    )
+    workers_metrics_port: int = _port("WAYPOST_WORKERS_METRICS_PORT", 9103, "Port of the workers' metrics and health.")
+    data_dir: str = setting(
+        "WAYPOST_DATA_DIR",
+        "",
+        "Folder of everything that is kept. Empty: /var/lib/waypost for root, else $XDG_DATA_HOME/waypost or "
+        "~/.local/share/waypost.",
+    )
+    public_url: str = setting(
+        "WAYPOST_PUBLIC_URL", "", "Address under which people reach short links. Empty: Envoy's own HTTP address."
+    )
+    database_url: DatabaseUrl = setting(
+        "WAYPOST_DATABASE_URL", SecretStr(""), "PostgreSQL to use. Empty: an embedded one in the data directory."
+    )
+    postgres_bin: str = setting(
+        "WAYPOST_POSTGRES_BIN", "", "Folder of the programs of another PostgreSQL 15+ to embed. Empty: the bundled one."
+    )
+    postgres_user: str = setting(
+        "WAYPOST_POSTGRES_USER",
+        "waypost",
+        "Operating system user of the embedded PostgreSQL when Waypost runs as root.",
+    )
+    envoy_concurrency: int = _number("WAYPOST_ENVOY_CONCURRENCY", 1, "Worker threads of Envoy.", ge=1, le=1024)
+    drain_seconds: float = _number(
+        "WAYPOST_DRAIN_SECONDS",
+        10.0,
+        "Most time that calls in flight get to finish when a process is told to stop, in seconds.",
+        ge=0,
+        le=300,
+    )
+    drain_delay_seconds: float = _number(
+        "WAYPOST_DRAIN_DELAY_SECONDS",
+        0.0,
+        "Time for which a process that was told to stop serves on while it reports not ready, in seconds: what a "
+        "balancer needs to notice.",
+        ge=0,
+        le=60,
+    )
+
+    @property
+    def embedded(self) -> bool:
+        """Whether PostgreSQL is ours to run."""
+        return not self.database_url.get_secret_value()
+
+    @property
+    def service_host(self) -> str:
+        """The address under which this machine reaches its own services."""
+        return WILDCARDS.get(self.host, self.host)
+
+    @property
+    def http_address(self) -> str:
+        """The address of Envoy's HTTP listener as this machine reaches it, for example `http://127.0.0.1:8080`."""
+        return f"http://{authority(WILDCARDS.get(self.http_host, self.http_host), self.http_port)}"
+
+    @property
+    def public_address(self) -> str:
+        """The address that short links begin with."""
+        return self.public_url or self.http_address
+
+    def control_port(self, service: str) -> int:
+        """The gRPC port of `service`."""
+        return int(getattr(self, f"{service}_control_port"))
+
+    def metrics_port(self, service: str) -> int:
+        """The metrics and health port of `service`."""
+        return int(getattr(self, f"{service}_metrics_port"))
+
+    def listeners(self) -> Iterator[Listener]:
+        """Every port that the mesh opens."""
+        for info in self.infos():
+            if not info.field.endswith("_port"):
+                continue
+            host = {"http_port": self.http_host, "envoy_admin_port": "127.0.0.1"}.get(info.field, self.host)
+            yield Listener(info.env, host, getattr(self, info.field))
+
+    def data_path(self, env: Mapping[str, str]) -> Path:
+        """The data directory as an absolute path; `env` is the user's environment (`XDG_DATA_HOME`, `HOME`)."""
+        if self.data_dir:
+            return Path(self.data_dir).expanduser().absolute()
+        if os.geteuid() == 0:
+            return Path("/var/lib/waypost")
+        # A relative XDG_DATA_HOME is invalid and must be ignored (XDG Base Directory Specification).
+        share = env.get("XDG_DATA_HOME", "")
+        base = Path(share) if share.startswith("/") else Path(env.get("HOME") or Path.home()) / ".local" / "share"
+        return base / "waypost"
+
+
+def authority(host: str, port: int) -> str:
+    """`host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

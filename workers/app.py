@@ -1,0 +1,39 @@
+"""The workers' composition root."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+
+from waypost.adapters.postgres import Postgres
+from waypost.adapters.postgres_jobs import PostgresExpirySweep, PostgresSchedule
+from waypost.rpc.health import Check
+from waypost.rpc.process import Service, serve
+from waypost.telemetry import Metrics
+from workers.handlers import Job, sweep_expired
+from workers.schedule import JobMetrics, Scheduler
+from workers.service import JobService
+from workers.settings import Settings
+
+
+async def run(settings: Settings) -> None:
+    """Runs the workers until they are told to stop."""
+    metrics = Metrics("workers")
+    async with Postgres(
+        settings.sweeper_dsn(), "waypost_sweeper", application_name="workers", max_size=4, command_timeout=10.0
+    ) as database:
+        schedule = PostgresSchedule(database)
+        sweep = partial(sweep_expired, PostgresExpirySweep(database, settings.public_url))
+        jobs = [Job("expiry_sweep", timedelta(seconds=settings.sweep_interval_seconds), sweep)]
+        await serve(
+            Service(
+                name="workers",
+                settings=settings,
+                control_port=settings.control_port,
+                metrics_port=settings.metrics_port,
+                servicers=[JobService(jobs, schedule)],
+                metrics=metrics,
+                checks=[Check("postgres", database.check)],
+                tasks=[Scheduler(jobs, schedule, JobMetrics(metrics.registry)).run],
+            )
+        )
