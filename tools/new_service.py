@@ -153,6 +153,9 @@ def create(name: str) -> None:
     for path, text in changed.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    # A long name breaks lines, a late one in the alphabet comes after `waypost`.
+    for command in (["check", "--fix", "--select", "I"], ["format"]):
+        subprocess.run([sys.executable, "-m", "ruff", *command, "--quiet", ROOT / name], check=True)
     # In a process of its own, which sees the new lists.
     subprocess.run([sys.executable, ROOT / "tools" / "env_example.py"], check=True)
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes .venv: the locked packages and the project itself, editable. Quick when nothing changed.
 #
-# .venv/.complete is written last and removed before anything in .venv is touched. So a run that was interrupted leaves no
-# stamp, and the next one begins afresh instead of trusting half an installation.
+# .venv/.complete names what is wholly installed: the packages in its first line, the project in its second. It is removed
+# before packages are touched. So a run that was interrupted leaves no stamp, and the next one begins afresh instead of
+# trusting half an installation.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -37,15 +38,16 @@ if [ ! -x .venv/bin/python ] || [ ! -e "$stamp" ] || [ "$(head -1 "$stamp" | cut
   have=
 else
   have=$(head -1 "$stamp")
-  rm "$stamp"
 fi
 
 pip() { .venv/bin/python -m pip --disable-pip-version-check --no-input "$@"; }
 
 if [ "$have" != "$packages" ]; then
+  rm -f "$stamp"
   echo "setup: installing requirements/dev.txt"
   pip install --quiet --require-hashes -r requirements/build.txt
   pip install --quiet --require-hashes --no-build-isolation -r requirements/dev.txt
+  printf '%s\n' "$packages" >"$stamp"
 fi
 echo "setup: installing the project, editable"
 pip install --quiet --no-deps --no-build-isolation --editable .

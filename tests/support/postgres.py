@@ -72,9 +72,15 @@ class Server:
         ids = self.cluster.run_as()
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                self.cluster.command(), env=self.cluster.env(), cwd="/",
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                user=ids[0] if ids else None, group=ids[1] if ids else None, extra_groups=[] if ids else None,
+                self.cluster.command(),
+                env=self.cluster.env(),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=ids[0] if ids else None,
+                group=ids[1] if ids else None,
+                extra_groups=[] if ids else None,
             )
 
     def stop(self, number: signal.Signals = PostgresCluster.stop_signal) -> None:

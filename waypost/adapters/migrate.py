@@ -228,7 +228,9 @@ async def _apply(connection: asyncpg.Connection, step: Migration, deadline: floa
                 await connection.execute(step.sql)
                 await connection.execute(
                     "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
-                    step.version, step.name, step.checksum,
+                    step.version,
+                    step.name,
+                    step.checksum,
                 )
             return
         except asyncpg.PostgresError as error:

@@ -27,7 +27,11 @@ _REFUSED_CLASSES = ("40", "53", "58")
 _REFUSED_CODES = {
     "55P03",  # lock_not_available
     "57014",  # query_canceled: statement_timeout
-    "42P01", "42703", "42883", "3F000", "42501",  # a table, column, function, schema or grant that a migration brings
+    "42P01",
+    "42703",
+    "42883",
+    "3F000",
+    "42501",  # a table, column, function, schema or grant that a migration brings
 }
 _REJOIN_CODES = {
     "25006",  # read_only_sql_transaction: after a failover the old primary is a standby

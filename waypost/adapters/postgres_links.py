@@ -38,6 +38,8 @@ class PostgresStorage:
 
     async def get_link(self, short_code: str) -> Link | None:
         """Reads one link outside any transaction."""
+        if not could_be_code(short_code):
+            return None
         async with self._postgres.connection() as session:
             row = await session.fetchrow(QUERIES["get_link"], short_code)
         return None if row is None else link_of(row)
@@ -97,11 +99,15 @@ class PostgresLinks:
 
     async def get(self, short_code: str) -> Link | None:
         """The link with exactly this code, in whatever state."""
+        if not could_be_code(short_code):
+            return None
         row = await self._session.fetchrow(QUERIES["get_link"], short_code)
         return None if row is None else link_of(row)
 
     async def delete(self, short_code: str) -> tuple[Link, bool] | None:
         """Marks a link deleted: the link as it is now, and whether this call did it. None: there is no such link."""
+        if not could_be_code(short_code):
+            return None
         row = await self._session.fetchrow(QUERIES["delete_link"], short_code)
         if row is not None:
             return link_of(row), True
@@ -135,6 +141,8 @@ class PostgresRedirectReader:
 
     async def read_redirect(self, short_code: str) -> Redirect | None:
         """The redirect of exactly this code, in whatever state; None if there is none."""
+        if not could_be_code(short_code):
+            return None
         async with self._postgres.connection() as session:
             row = await session.fetchrow(QUERIES["read_redirect"], short_code)
         if row is None:
@@ -148,6 +156,11 @@ class PostgresRedirectReader:
             deleted=row["deleted"],
             expires_at=row["expires_at"],
         )
+
+
+def could_be_code(short_code: str) -> bool:
+    """Whether it is worth asking for: what PostgreSQL's text cannot hold (NUL, half a character) is no code."""
+    return short_code.isascii() and short_code.isprintable()
 
 
 def link_of(row: asyncpg.Record) -> Link:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import grpc
 
 from waypost.api.v1 import rate_limit_service_pb2 as pb
-from waypost.api.v1.rate_limit_service_pb2_grpc import RateLimitServiceAsyncStub, RateLimitServiceStub
+from waypost.api.v1.rate_limit_service_pb2_grpc import RateLimitServiceStub
 from waypost.breaker import Breaker
 from waypost.model import LimitDecision, LimitEntry
 from waypost.ports import Limiter
 from waypost.rpc.channel import outgoing_metadata
+
+if TYPE_CHECKING:
+    from waypost.api.v1.rate_limit_service_pb2_grpc import RateLimitServiceAsyncStub
 
 
 class RemoteLimiter:

@@ -14,7 +14,7 @@ ITERATIONS = 4096
 
 
 def scram_verifier(password: str, salt: bytes | None = None) -> str:
-    """What PostgreSQL stores for a password (RFC 5803): `SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>`."""
+    """What PostgreSQL keeps of a password, RFC 5803: `SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>`."""
     if not password or not password.isascii() or not password.isprintable():
         raise ValueError("a role's password must be printable ASCII")  # else it would need SASLprep
     salt = salt or secrets.token_bytes(16)

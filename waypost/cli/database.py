@@ -10,8 +10,8 @@ import asyncpg
 import click
 
 from waypost.adapters import migrate as migrations
-from waypost.supervisor.environment import known_names
 from waypost.settings import BadSettings
+from waypost.supervisor.environment import known_names
 from waypost.supervisor.settings import SupervisorSettings
 
 

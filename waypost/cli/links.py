@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import click
 import grpc
@@ -32,12 +33,20 @@ def create(
             request.ttl_seconds = ttl
         except ValueError:
             return _fail(2, "--ttl is out of range", as_json)
-    return _run(env, server, as_json, lambda stub: stub.CreateLink(request, timeout=TIMEOUT), lambda link: link.short_url)
+    return _run(
+        env, server, as_json, lambda stub: stub.CreateLink(request, timeout=TIMEOUT), lambda link: link.short_url
+    )
 
 
 def get(env: Mapping[str, str], server: str | None, *, as_json: bool, short_code: str) -> int:
     """Shows a link."""
-    return _run(env, server, as_json, lambda stub: stub.GetLink(pb.GetLinkRequest(short_code=short_code), timeout=TIMEOUT), _table)
+    return _run(
+        env,
+        server,
+        as_json,
+        lambda stub: stub.GetLink(pb.GetLinkRequest(short_code=short_code), timeout=TIMEOUT),
+        _table,
+    )
 
 
 def delete(env: Mapping[str, str], server: str | None, *, as_json: bool, short_code: str) -> int:
@@ -79,7 +88,8 @@ def _table(link: pb.Link) -> str:
     rows = {name: value for name, value in _plain(link).items() if value not in ("", [], None)}
     width = max(map(len, rows))
     return "\n".join(
-        f"{name:<{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in rows.items()
+        f"{name:<{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in rows.items()
     )
 
 
@@ -99,11 +109,12 @@ def _refused(error: grpc.RpcError, address: str, as_json: bool) -> int:
 def _details(error: grpc.RpcError) -> list[dict[str, object]]:
     # Importing the module above registers the types that `Any` needs to be printed.
     assert error_details_pb2.DESCRIPTOR  # noqa: S101
-    for key, value in error.trailing_metadata() or ():
-        if key == DETAILS_KEY:
-            status = status_pb2.Status.FromString(value)
-            return [MessageToDict(detail, preserving_proto_field_name=True) for detail in status.details]
-    return []
+    metadata: Any = error.trailing_metadata() or ()
+    packed = dict(metadata).get(DETAILS_KEY)
+    if packed is None:
+        return []
+    status = status_pb2.Status.FromString(packed)
+    return [MessageToDict(detail, preserving_proto_field_name=True) for detail in status.details]
 
 
 def _fail(code: int, message: str, as_json: bool) -> int:

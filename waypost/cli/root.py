@@ -81,7 +81,9 @@ def _link_options(command: Any) -> Any:
 @click.option("--ttl", type=int, metavar="SECONDS", help="Let the link expire after this time.")
 @click.option("--redirect-status", type=click.Choice(["301", "302", "307", "308"]), help="HTTP status [default: 302].")
 @_link_options
-def create(url: str, alias: str, ttl: int | None, redirect_status: str | None, server: str | None, as_json: bool) -> None:
+def create(
+    url: str, alias: str, ttl: int | None, redirect_status: str | None, server: str | None, as_json: bool
+) -> None:
     """Make a short link to URL and print its address."""
     from waypost.cli import links as commands
 

@@ -77,10 +77,12 @@ class TerminalConsole:
         where = address if change.state is State.READY else ""
         took = f"in {change.seconds:.1f} s" if change.seconds is not None else ""
         rest = "  ".join(part for part in (where, took, change.detail) if part)
-        self._line(f"  {change.process:<12} ", f"{change.state:<11}", COLOURS.get(change.state, ""), f" {rest}")
+        state = f"{change.state:<11} " if rest else change.state.value
+        self._line(f"  {change.process:<12} ", state, COLOURS.get(change.state, ""), rest)
 
     def notice(self, event: str, text: str, level: str = "info") -> None:
-        self._line("", text, "" if level == "info" else "yellow", "")
+        # The line that Ctrl-C leaves behind is not ours to go on with.
+        self._line("\n" if event == "stopping" else "", text, "" if level == "info" else "yellow", "")
 
     def ready(self, welcome: Welcome) -> None:
         self._line("", f"\nwaypost: ready {welcome.url}", "bold green", "\n")

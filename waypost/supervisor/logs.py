@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 MAX_BYTES = 16 * 1024 * 1024
-TAIL_BYTES = 8192
+TAIL_BYTES = 65_536
+LINE_CHARACTERS = 300
 
 
 class Log:
@@ -41,7 +43,7 @@ class Log:
                 lines = file.read(TAIL_BYTES).decode("utf-8", "replace").splitlines()
         except OSError:
             return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return _for_people(next((line.strip() for line in reversed(lines) if line.strip()), ""))
 
     def rotate(self) -> bool:
         """Moves the content aside if the file has grown too long; whether it did.
@@ -61,3 +63,16 @@ class Log:
         except OSError:
             return False
         return True
+
+
+def _for_people(line: str) -> str:
+    """What a line says: of a service's JSON line the event and, if there is one, the end of the exception."""
+    if line.startswith("{"):
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            fields = {}
+        trace = str(fields.get("exception", "")).strip().splitlines()
+        words = [str(fields.get("event", "")), trace[-1] if trace else str(fields.get("error", ""))]
+        line = ": ".join(word for word in words if word) or line
+    return line[:LINE_CHARACTERS]

@@ -44,7 +44,13 @@ def can_pass(user: OsUser, path: Path) -> bool:
     # A folder is entered, a program run: both is the x bit. /bin/sh is where every user can reach it.
     test = subprocess.run(
         ["/bin/sh", "-c", 'test -x "$1"', "sh", str(path)],
-        user=user.uid, group=user.gid, extra_groups=[], cwd="/", check=False, capture_output=True, timeout=20,
+        user=user.uid,
+        group=user.gid,
+        extra_groups=[],
+        cwd="/",
+        check=False,
+        capture_output=True,
+        timeout=20,
     )
     return test.returncode == 0
 
@@ -64,5 +70,7 @@ def _create(name: str) -> None:
     # Another process may do the same at this moment; who wins does not matter, only that the user is there afterwards.
     subprocess.run(
         [useradd, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", name],
-        capture_output=True, timeout=60, check=False,
+        capture_output=True,
+        timeout=60,
+        check=False,
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from waypost.adapters.roles import JOB_ROLES
-from waypost.supervisor import postgres_programs
+from waypost.supervisor import postgres_config, postgres_programs
 from waypost.supervisor.cluster_errors import ClusterError
 from waypost.supervisor.os_user import OsUser, can_pass, database_user
 from waypost.supervisor.postgres_credentials import load_or_make, sync_folder, write_private
@@ -31,30 +31,10 @@ __all__ = ["DATABASE", "OWNER", "ClusterError", "PostgresCluster"]
 OWNER = "waypost"
 """The superuser, who owns the schema."""
 DATABASE = "waypost"
-DEFAULT_PORT = 5432
-"""Part of the socket's name; nothing listens on it unless a port is asked for."""
 MAX_SOCKET_PATH = 107
 """Bytes of `sun_path` without its closing NUL, unix(7)."""
 READY_SECONDS = 90.0
 """For a start, including the recovery from a crash."""
-
-SETTINGS = {
-    "max_connections": "80",
-    "shared_buffers": "64MB",
-    "max_wal_size": "256MB",
-    "min_wal_size": "32MB",
-    "password_encryption": "scram-sha-256",
-    "restart_after_crash": "on",
-    "log_destination": "stderr",
-    "logging_collector": "off",
-    "log_min_messages": "warning",
-    "log_min_error_statement": "panic",  # statements hold people's addresses
-    "log_line_prefix": "%m [%p] %q%u@%d ",
-    "log_timezone": "UTC",
-    "timezone": "UTC",
-    "jit": "off",  # our statements are small
-    "client_connection_check_interval": "1s",  # a caller that was cut off does not keep its statement running
-}
 
 
 class PostgresCluster:
@@ -183,7 +163,7 @@ class PostgresCluster:
 
     @property
     def _socket_name(self) -> str:
-        return f".s.PGSQL.{self.port or DEFAULT_PORT}"
+        return f".s.PGSQL.{self.port or postgres_config.DEFAULT_PORT}"
 
     @property
     def _passwords(self) -> dict[str, str]:
@@ -203,11 +183,11 @@ class PostgresCluster:
     def _make_folder(self) -> None:
         # The other user passes through to its own folder but can list nothing.
         try:
-            self.folder.mkdir(mode=0o700, parents=True)
+            self.folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True)
         except FileExistsError:
             return
         if os.geteuid() == 0:
-            self.folder.chmod(0o711)
+            self.folder.chmod(0o711)  # whatever the umask took away
 
     def _check_version(self) -> None:
         try:
@@ -241,9 +221,19 @@ class PostgresCluster:
             if programs.major >= 17:
                 locale += ["--lc-collate=C", "--lc-ctype=C"]
             self._run(
-                [str(programs["initdb"]), "-D", str(partial), f"--username={OWNER}", f"--pwfile={password_file}",
-                 "--auth=scram-sha-256", "--encoding=UTF8", *locale, "--data-checksums", "--no-instructions",
-                 *([] if self._sync else ["--no-sync"])],
+                [
+                    str(programs["initdb"]),
+                    "-D",
+                    str(partial),
+                    f"--username={OWNER}",
+                    f"--pwfile={password_file}",
+                    "--auth=scram-sha-256",
+                    "--encoding=UTF8",
+                    *locale,
+                    "--data-checksums",
+                    "--no-instructions",
+                    *([] if self._sync else ["--no-sync"]),
+                ],
             )
         finally:
             os.close(fd)
@@ -261,8 +251,17 @@ class PostgresCluster:
     def _run(self, command: list[str], stdin: str = "") -> None:
         user = self._user
         done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, cwd="/", env=self.env(), timeout=300, check=False,
-            user=user.uid if user else None, group=user.gid if user else None, extra_groups=[] if user else None,
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd="/",
+            env=self.env(),
+            timeout=300,
+            check=False,
+            user=user.uid if user else None,
+            group=user.gid if user else None,
+            extra_groups=[] if user else None,
         )
         if done.returncode != 0 or "ERROR:" in done.stderr or "FATAL:" in done.stderr:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["it gave no reason"]
@@ -286,13 +285,5 @@ class PostgresCluster:
             os.chown(folder, self._user.uid, self._user.gid, follow_symlinks=False)
 
     def _configure(self) -> None:
-        settings = SETTINGS | {
-            "listen_addresses": "" if self.port is None else "127.0.0.1",
-            "port": str(self.port or DEFAULT_PORT),
-            "unix_socket_directories": f'"{self.socket_dir}"',
-            "unix_socket_permissions": "0700",
-            **self._extra,
-        }
-        lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in settings.items()]
-        text = "# Written anew at every start.\n" + "\n".join(lines) + "\n"
+        text = postgres_config.render(self.socket_dir, self.port, self._extra)
         write_private(self.data / "waypost.conf", text, owner=self.run_as())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from waypost.settings import DatabaseUrl, Settings, setting
 
@@ -87,6 +88,15 @@ class SupervisorSettings(Settings):
         ge=0,
         le=60,
     )
+
+    @field_validator("http_host")
+    @classmethod
+    def _check_http_host(cls, value: str) -> str:
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            raise ValueError("must be an IP address, like 127.0.0.1, or 0.0.0.0 for all") from None
+        return value
 
     @property
     def embedded(self) -> bool:

@@ -1,6 +1,7 @@
 """`waypost up` with stand-ins in place of the services: `up_standins.py PLAN`.
 
-PLAN is JSON: for each process its port, the words for `standin.py`, its stage and the seconds of its stop.
+PLAN is JSON: for each process its port, the words for `standin.py`, its stage and the seconds of its stop. With
+STANDIN_DATABASE set there is a real PostgreSQL as well.
 """
 
 import json
@@ -12,11 +13,12 @@ from pathlib import Path
 
 from waypost.supervisor import supervisor
 from waypost.supervisor.data_dir import DataDir
+from waypost.supervisor.database import EmbeddedDatabase
 from waypost.supervisor.environment import without_ours
 from waypost.supervisor.mesh import Mesh
 from waypost.supervisor.probe import service_probe
 from waypost.supervisor.program import Program, StopStep
-from waypost.supervisor.schema import Note
+from waypost.supervisor.schema import Note, bring_up_to_date
 from waypost.supervisor.settings import SupervisorSettings
 from waypost.supervisor.up import up
 
@@ -24,6 +26,8 @@ STANDIN = str(Path(__file__).with_name("standin.py"))
 
 
 def make_mesh(settings: SupervisorSettings, env: Mapping[str, str], data: DataDir) -> Mesh:
+    database = EmbeddedDatabase(settings, data) if env.get("STANDIN_DATABASE") else None
+
     def programs() -> Sequence[Program]:
         return [
             Program(
@@ -38,9 +42,10 @@ def make_mesh(settings: SupervisorSettings, env: Mapping[str, str], data: DataDi
         ]
 
     async def migrate(note: Note) -> None:
-        return None
+        if database is not None:
+            await bring_up_to_date(database.owner_url(), database.role_passwords(), note)
 
-    return Mesh(programs, None, migrate)
+    return Mesh(programs, database, migrate)
 
 
 if __name__ == "__main__":

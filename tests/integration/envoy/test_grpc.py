@@ -66,7 +66,7 @@ async def test_large_messages_are_the_services_business(mesh: Mesh) -> None:
 
 async def test_what_is_not_routed_is_unimplemented(mesh: Mesh) -> None:
     async with mesh.edge.channel() as channel:
-        unknown: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/waypost.api.v1.OtherService/Get")
+        unknown: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/waypost.api.v1.Other/Get")
         for attempt in (
             health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()),
             job_service_pb2_grpc.JobServiceStub(channel).ListJobs(job_service_pb2.ListJobsRequest()),

@@ -80,8 +80,12 @@ async def test_only_what_a_redirect_depends_on_is_told(
         await follower.heartbeat()
         assert follower.heard == []
         for change in (
-            "original_url = 'https://example.org/b'", "redirect_status = 301",
-            "blocked_at = now()", "blocked_at = NULL", "expires_at = NULL", "deleted_at = now()",
+            "original_url = 'https://example.org/b'",
+            "redirect_status = 301",
+            "blocked_at = now()",
+            "blocked_at = NULL",
+            "expires_at = NULL",
+            "deleted_at = now()",
         ):
             await owner.execute(f"UPDATE links SET {change}")  # noqa: S608
         await follower.heartbeat()

@@ -63,17 +63,7 @@ def server(made: Path, place: Path) -> Iterator[Server]:
 
 
 def copy(made: Path, target: Path) -> None:
-    shutil.copytree(made, target, copy_function=_copy_with_owner)
-    for source, folder in ((made / "data", target / "data"), (made / "socket", target / "socket")):
-        for path in [source, *(p for p in source.rglob("*") if p.is_dir())]:
-            found = path.stat()
-            os.chown(folder / path.relative_to(source), found.st_uid, found.st_gid)
-
-
-def _copy_with_owner(source: str, target: str) -> None:
-    shutil.copy2(source, target)
-    found = Path(source).stat()
-    os.chown(target, found.st_uid, found.st_gid)
+    subprocess.run(["cp", "--archive", str(made), str(target)], check=True)  # owners and modes too
 
 
 def mode(path: Path) -> int:
@@ -93,7 +83,9 @@ def test_it_starts_answers_and_starts_again(server: Server) -> None:
     assert run(ask(server.cluster.url())) == OWNER
     run(ask(server.cluster.url(), "CREATE TABLE kept AS SELECT 1"))
     for setting, value in {
-        "server_encoding": "UTF8", "listen_addresses": "", "data_checksums": "on",
+        "server_encoding": "UTF8",
+        "listen_addresses": "",
+        "data_checksums": "on",
         "password_encryption": "scram-sha-256",
     }.items():
         assert run(ask(server.cluster.url(), f"SHOW {setting}")) == value

@@ -58,11 +58,13 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 async def pool(server: Server) -> AsyncIterator[Postgres]:
     database = server.make_database()
+    before = asyncio.all_tasks()
     async with Postgres(
         database.url("waypost_api"), application_name=database.name, max_size=POOL, command_timeout=COMMAND_TIMEOUT
     ) as pool:
         yield pool
     assert pool.in_use == 0
+    await until(lambda: asyncio.all_tasks() <= before | {asyncio.current_task()}, 2)
 
 
 @asynccontextmanager
@@ -120,6 +122,7 @@ async def check_nothing_lost_or_leaked(server: Server, pool: Postgres, log: Log)
     owner = await asyncpg.connect(server.cluster.url(database=name))
     try:
         count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+
         async def none_too_many() -> bool:
             return bool(await owner.fetchval(count, name) <= POOL + 1)
 

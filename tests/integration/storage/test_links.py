@@ -13,6 +13,7 @@ from tests.support.postgres import Database
 from tests.support.waiting import until
 from waypost.adapters.postgres import Postgres
 from waypost.adapters.postgres_links import PostgresRedirectReader, PostgresStorage
+from waypost.adapters.queries import QUERIES
 from waypost.errors import DependencyUnavailable
 from waypost.model import DestinationFlag, LinkState
 from waypost.ports import Storage
@@ -61,6 +62,23 @@ async def test_codes_are_unique_without_case_and_found_exactly(storage: Storage)
 async def test_letters_outside_ascii_never_match(storage: Storage) -> None:
     await store(storage, new_link("Kelvin1"))
     assert await storage.get_link("\N{KELVIN SIGN}elvin1") is None
+
+
+@pytest.mark.parametrize("code", ["", "\0", "abc\ud800", "ä" * 7, "x" * 500])
+async def test_what_is_no_code_is_not_found(storage: Storage, api: Postgres, code: str) -> None:
+    assert await storage.get_link(code) is None
+    assert await PostgresRedirectReader(api).read_redirect(code) is None
+    async with storage.unit_of_work() as work:
+        assert await work.links.get(code) is None
+        assert await work.links.delete(code) is None
+
+
+async def test_looking_a_code_up_uses_the_index(owner: asyncpg.Connection) -> None:
+    await owner.execute("SET enable_seqscan = off")
+    for name in ("get_link", "read_redirect", "delete_link"):
+        await owner.execute(f"PREPARE look_{name} (text) AS {QUERIES[name]}")
+        plan = "\n".join(row[0] for row in await owner.fetch(f"EXPLAIN EXECUTE look_{name} ('abc1234')"))
+        assert "links_code_key" in plan, name
 
 
 async def test_rivals_for_one_code_get_one_winner(storage: Storage) -> None:
@@ -142,8 +160,15 @@ async def test_what_names_a_link_never_changes(storage: Storage, owner: asyncpg.
 
 @pytest.mark.parametrize(
     "change",
-    ["short_code = 'ab'", "short_code = 'a b c'", "original_url = ''", f"original_url = '{'x' * 8705}'",
-     "redirect_status = 303", "expires_at = '9999-06-01'", "expires_at = 'infinity'"],
+    [
+        "short_code = 'ab'",
+        "short_code = 'a b c'",
+        "original_url = ''",
+        f"original_url = '{'x' * 8705}'",
+        "redirect_status = 303",
+        "expires_at = '9999-06-01'",
+        "expires_at = 'infinity'",
+    ],
 )
 async def test_the_database_refuses_what_no_link_may_be(owner: asyncpg.Connection, change: str) -> None:
     column, value = change.split(" = ", 1)

@@ -161,9 +161,10 @@ def test_files_are_numbered_without_gaps(tmp_path: Path) -> None:
 
 def test_everything_is_commented(postgres: Server) -> None:
     database = postgres.make_database()
-    missing = run(query(
-        database,
-        """
+    missing = run(
+        query(
+            database,
+            """
         SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum >= 0
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND NOT a.attisdropped
           AND col_description(c.oid, a.attnum) IS NULL
@@ -171,5 +172,6 @@ def test_everything_is_commented(postgres: Server) -> None:
         SELECT c.relname, NULL FROM pg_class c
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND obj_description(c.oid) IS NULL
         """,
-    ))
+        )
+    )
     assert missing == []

@@ -16,7 +16,13 @@ from waypost.adapters.postgres_links import PostgresStorage
 from waypost.adapters.roles import scram_verifier
 
 LINKS_OF_REDIRECT = (
-    "short_code", "original_url", "redirect_status", "version", "blocked_at", "deleted_at", "expires_at",
+    "short_code",
+    "original_url",
+    "redirect_status",
+    "version",
+    "blocked_at",
+    "deleted_at",
+    "expires_at",
 )
 EXPECTED = {
     ("waypost_api", "links"): {"SELECT", "INSERT", "UPDATE"},

@@ -37,6 +37,24 @@ def test_a_full_disk_costs_the_old_lines_and_nothing_else(tmp_path: Path, monkey
     assert log.path.stat().st_size == 0
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"event": "failed", "exception": "Traceback\\n  File\\nOSError: no"}', "failed: OSError: no"),
+        ('{"event": "stopped", "level": "info"}', "stopped"),
+        ('{"event": "dependency down", "error": "away"}', "dependency down: away"),
+        ('{"level": "info"}', '{"level": "info"}'),
+        ("{oops", "{oops"),
+        ("x" * 1000, "x" * 300),
+    ],
+)
+def test_the_last_line_is_for_people(tmp_path: Path, line: str, said: str) -> None:
+    log = Log(tmp_path / "a.log")
+    os.close(log.open())
+    log.path.write_text(line + "\n")
+    assert log.last_line() == said
+
+
 def test_the_last_line_is_of_this_run(tmp_path: Path) -> None:
     log = Log(tmp_path / "a.log")
     assert log.last_line() == ""

@@ -38,6 +38,11 @@ def test_addresses_for_people_follow_the_ports() -> None:
     assert SupervisorSettings(public_url="https://go.example.com").public_address == "https://go.example.com"
 
 
+def test_envoy_listens_on_an_address_not_a_name() -> None:
+    with pytest.raises(BadSettings, match="WAYPOST_HTTP_HOST must be an IP address"):
+        SupervisorSettings.from_env({"WAYPOST_HTTP_HOST": "localhost"})
+
+
 def test_a_port_that_is_none_is_named() -> None:
     with pytest.raises(BadSettings, match="WAYPOST_HTTP_PORT"):
         SupervisorSettings.from_env({"WAYPOST_HTTP_PORT": "99999"})

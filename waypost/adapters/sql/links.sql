@@ -1,4 +1,6 @@
 -- Links: the API's reads and writes, the redirect's read, the sweep.
+--
+-- COLLATE "C": letters' case as ASCII has it, as in the index, whatever the database's own language is.
 
 -- name: insert_link
 -- $1 workspace, $2 code, $3 URL, $4 flags, $5 redirect status, $6 expiry. No row: the code is taken.
@@ -14,12 +16,12 @@ RETURNING workspace_id, short_code, original_url, destination_flags, blocked_at 
 SELECT workspace_id, short_code, original_url, destination_flags, blocked_at IS NOT NULL AS blocked, version,
        created_at, updated_at, deleted_at, expires_at, redirect_status
 FROM links
-WHERE lower(short_code) = lower($1) AND short_code = $1;
+WHERE lower(short_code) = lower($1 COLLATE "C") AND short_code = $1;
 
 -- name: delete_link
 -- $1 code. No row: there is no such link, or it is deleted already.
 UPDATE links SET deleted_at = clock_timestamp()
-WHERE lower(short_code) = lower($1) AND short_code = $1 AND deleted_at IS NULL
+WHERE lower(short_code) = lower($1 COLLATE "C") AND short_code = $1 AND deleted_at IS NULL
 RETURNING workspace_id, short_code, original_url, destination_flags, blocked_at IS NOT NULL AS blocked, version,
           created_at, updated_at, deleted_at, expires_at, redirect_status;
 
@@ -28,7 +30,7 @@ RETURNING workspace_id, short_code, original_url, destination_flags, blocked_at 
 SELECT short_code, original_url, redirect_status, version, blocked_at IS NOT NULL AS blocked,
        deleted_at IS NOT NULL AS deleted, expires_at
 FROM links
-WHERE lower(short_code) = lower($1) AND short_code = $1;
+WHERE lower(short_code) = lower($1 COLLATE "C") AND short_code = $1;
 
 -- name: expire_links
 -- $1 how many at most. Rivals skip each other's rows; materialized, so that the limit is applied once.

@@ -1,0 +1,38 @@
+"""The processes that a machine's settings describe."""
+
+import json
+from pathlib import Path
+
+from waypost.supervisor.data_dir import DataDir
+from waypost.supervisor.envoy import command, descriptor_set_path, find_envoy
+from waypost.supervisor.mesh import mesh_of
+from waypost.supervisor.settings import SupervisorSettings
+
+DATABASE = {"WAYPOST_DATABASE_URL": "postgresql://me:secret@db/waypost"}
+
+
+def test_a_mesh_is_three_services_and_envoy_on_the_ports_of_the_settings(tmp_path: Path) -> None:
+    env = {**DATABASE, "WAYPOST_HTTP_PORT": "18080", "WAYPOST_GATEWAY_WEB_PORT": "15071", "PATH": "/bin"}
+    data = DataDir(tmp_path)
+    data.prepare()
+    mesh = mesh_of(SupervisorSettings.from_env(env), env, data)
+    assert mesh.database is None
+    programs = {program.name: program for program in mesh.programs()}
+    assert list(programs) == ["gateway", "ratelimiter", "workers", "envoy"]
+    assert programs["gateway"].env["WAYPOST_DATABASE_URL"] == DATABASE["WAYPOST_DATABASE_URL"]
+    for name in ("ratelimiter", "envoy"):
+        assert "secret" not in json.dumps(dict(programs[name].env))
+    config = (data.envoy / "envoy.yaml").read_text()
+    assert "port_value: 18080" in config
+    assert "port_value: 15071" in config
+    assert str(descriptor_set_path()) in config
+    expected = command(find_envoy(), data.envoy / "envoy.yaml", concurrency=1, drain_seconds=10)
+    assert list(programs["envoy"].argv) == expected
+    # Envoy first, the database (not here) last.
+    assert [programs[name].stage for name in ("envoy", "gateway", "ratelimiter", "workers")] == [0, 1, 2, 2]
+
+
+def test_the_default_mesh_brings_its_database(tmp_path: Path) -> None:
+    mesh = mesh_of(SupervisorSettings(), {}, DataDir(tmp_path / "data"))
+    assert mesh.database is not None
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,45 @@
+"""Every end of `waypost up` before anything runs is one line and an exit code."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.supervisor.harness import environment
+from waypost.supervisor.errors import CannotStart
+from waypost.supervisor.up import up
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (CannotStart("no\nway"), 2, "waypost: no way\n"),
+        (CannotStart("no", exit_code=1), 1, "waypost: no\n"),
+    ],
+)
+def test_an_expected_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception, code: int, line: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    assert up(environment(tmp_path), fail) == code  # type: ignore[arg-type]
+    assert capsys.readouterr().err == line
+
+
+def test_a_defect_leaves_its_trace_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("oops")
+
+    assert up(environment(tmp_path), fail) == 1  # type: ignore[arg-type]
+    said = capsys.readouterr().err
+    assert said.startswith("waypost: RuntimeError: oops")
+    assert said.count("\n") == 1
+    assert "Traceback" in (tmp_path / "logs" / "supervisor.log").read_text()
+
+
+def test_what_has_no_effect_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(*_: object) -> None:
+        raise CannotStart("enough")
+
+    up({**environment(tmp_path), "WAYPOST_REDIS_URL": "redis://"}, fail)  # type: ignore[arg-type]
+    assert "WAYPOST_REDIS_URL has no effect" in capsys.readouterr().err
