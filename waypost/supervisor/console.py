@@ -82,7 +82,8 @@ class TerminalConsole:
 
     def notice(self, event: str, text: str, level: str = "info") -> None:
         # The line that Ctrl-C leaves behind is not ours to go on with.
-        self._line("\n" if event == "stopping" else "", text, "" if level == "info" else "yellow", "")
+        before = "\n" if event == "stopping" else ""
+        self._line(f"{before}waypost: ", text, "" if level == "info" else "yellow", "")
 
     def ready(self, welcome: Welcome) -> None:
         self._line("", f"\nwaypost: ready {welcome.url}", "bold green", "\n")
@@ -119,7 +120,7 @@ class JsonConsole:
         )
 
     def notice(self, event: str, text: str, level: str = "info") -> None:
-        self._event(level, event, detail=text)
+        self._event(level, event, detail=text if text != event else "")
 
     def ready(self, welcome: Welcome) -> None:
         self._event("info", "ready", url=welcome.url, grpc=welcome.grpc, data=welcome.data, logs=welcome.logs)

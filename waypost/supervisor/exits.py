@@ -38,19 +38,6 @@ def in_words(code: int) -> str:
         return f"signal {-code}"
 
 
-def reap_orphans(own: set[int]) -> None:
-    """As process 1 of a container: takes leave of zombies that nobody waits for; `own` are left to who started them."""
-    while True:
-        try:
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return
-        # The kernel names the same zombie until it is reaped: behind one of ours we come back with the next SIGCHLD.
-        if found is None or found.si_pid in own:
-            return
-        os.waitpid(found.si_pid, 0)
-
-
 def send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Signals a child that has not been reaped, also a stopped one."""
     if process.poll() is None:

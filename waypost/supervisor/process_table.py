@@ -19,15 +19,10 @@ class Running:
 
 def look_up(pid: int) -> Running | None:
     """The process with this id; None if there is none or only its zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
+    fields = _stat(pid)
+    if fields is None or fields[1] in ("Z", "X"):
         return None
-    # The name stands in parentheses and may itself hold spaces and parentheses: proc(5).
-    name = stat[stat.index("(") + 1 : stat.rindex(")")]
-    rest = stat[stat.rindex(")") + 2 :].split()
-    state, group, start = rest[0], int(rest[2]), int(rest[19])
-    return None if state in "ZX" else Running(pid, name, group, start)
+    return Running(pid, name=fields[0], group=int(fields[3]), start=int(fields[20]))
 
 
 def start_of(pid: int) -> int | None:
@@ -38,8 +33,28 @@ def start_of(pid: int) -> int | None:
 
 def members(group: int) -> Iterator[Running]:
     """The living processes of a process group."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            running = look_up(int(entry.name))
-            if running is not None and running.group == group:
-                yield running
+    for pid in _all():
+        running = look_up(pid)
+        if running is not None and running.group == group:
+            yield running
+
+
+def zombies_of(parent: int) -> set[int]:
+    """The children of `parent` that have ended and that it has not waited for."""
+    return {
+        pid for pid in _all() if (fields := _stat(pid)) is not None and fields[1] == "Z" and fields[2] == str(parent)
+    }
+
+
+def _all() -> Iterator[int]:
+    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Name, state, parent, group and so on, in the order of proc(5); None if there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    # The name stands in parentheses and may itself hold spaces and parentheses.
+    return [stat[stat.index("(") + 1 : stat.rindex(")")], *stat[stat.rindex(")") + 2 :].split()]

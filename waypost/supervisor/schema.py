@@ -48,7 +48,7 @@ async def bring_up_to_date(url: str, role_passwords: Mapping[str, str], note: No
                 ) from None
             note(f"the database ({error})")
         except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
-            note(f"the database ({error or type(error).__name__})")
+            note(f"the database ({str(error) or type(error).__name__})")
         else:
             return
         await asyncio.sleep(RETRIES.delay(attempt))

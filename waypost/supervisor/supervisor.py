@@ -11,11 +11,11 @@ from waypost.supervisor import ports
 from waypost.supervisor.child import Child
 from waypost.supervisor.console import Console, Welcome
 from waypost.supervisor.data_dir import DataDir
-from waypost.supervisor.exits import reap_orphans
 from waypost.supervisor.guard import Guard
 from waypost.supervisor.lock import DataLock, acquire
 from waypost.supervisor.logs import Log
 from waypost.supervisor.mesh import Mesh
+from waypost.supervisor.orphans import Orphans
 from waypost.supervisor.program import Change, Program, State
 from waypost.supervisor.settings import Listener
 
@@ -24,7 +24,7 @@ LOCK_SECONDS = 20.0
 DEGRADED_SECONDS = 10.0
 """A mesh that runs, but stays degraded for so long, is called ready: it serves what it can."""
 NOTICE_SECONDS = 15.0
-LOOK_AT_LOGS_SECONDS = 2.0
+HOUSEKEEPING_SECONDS = 2.0
 
 
 class Supervisor:
@@ -85,7 +85,7 @@ class Supervisor:
             self._start(program)
         tasks = [
             asyncio.create_task(guard.keep(), name="guardian"),
-            asyncio.create_task(self._look_at_logs(), name="logs"),
+            asyncio.create_task(self._keep_house(), name="housekeeping"),
             asyncio.create_task(self._database(), name="database"),
             asyncio.ensure_future(self._failed),
         ]
@@ -175,11 +175,14 @@ class Supervisor:
         if not run.cancelled() and (error := run.exception()) is not None and not self._failed.done():
             self._failed.set_exception(error)
 
-    async def _look_at_logs(self) -> None:
+    async def _keep_house(self) -> None:
+        orphans = Orphans()
         while True:
-            await asyncio.sleep(LOOK_AT_LOGS_SECONDS)
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
             for log in self._logs:
                 log.rotate()
+            if os.getpid() == 1:
+                orphans.look(self._own_pids())
 
     def _log(self, name: str) -> Log:
         log = Log(self._data.logs / f"{name}.log")
@@ -188,7 +191,7 @@ class Supervisor:
 
     async def _stop_everything(self, *, quietly: bool) -> None:
         if not quietly:
-            self._console.notice("stopping", "waypost: stopping")
+            self._console.notice("stopping", "stopping")
         if self._preparing is not None:
             await asyncio.gather(self._preparing, return_exceptions=True)
         children = sorted(self._children.values(), key=lambda child: child.program.stage)
@@ -202,14 +205,14 @@ class Supervisor:
         if self._lock is not None:
             self._lock.release()
         if not quietly:
-            self._console.notice("stopped", "waypost: stopped")
+            self._console.notice("stopped", "stopped")
 
     def _note_new_guardian(self, text: str) -> None:
         self._console.notice("guardian_restarted", text, "warning")
 
     def _say_waiting(self) -> None:
         self._console.notice(
-            "waiting_for_lock", "waypost: the run before was killed; waiting for the last of its processes to end"
+            "waiting_for_lock", "the run before was killed; waiting for the last of its processes to end"
         )
 
     def _handle_signals(self) -> None:
@@ -218,9 +221,6 @@ class Supervisor:
             # Under nohup the end of the terminal is no reason to stop.
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self.stop)
-        if os.getpid() == 1:
-            # The first process of a container inherits every orphan of it.
-            loop.add_signal_handler(signal.SIGCHLD, lambda: reap_orphans(self._own_pids()))
 
     def _own_pids(self) -> set[int]:
         guard = {self._guard.pid} if self._guard is not None else set()

@@ -47,7 +47,7 @@ def up(env: Mapping[str, str], make_mesh: MakeMesh = mesh_of) -> int:
 async def _run(settings: SupervisorSettings, env: Mapping[str, str], data: DataDir, make_mesh: MakeMesh) -> None:
     console = console_for(sys.stdout, sys.stderr)
     for sentence in reserved_in_use(env):
-        console.notice("setting_without_effect", f"waypost: {sentence}", "warning")
+        console.notice("setting_without_effect", sentence, "warning")
     welcome = Welcome(
         url=settings.http_address,
         grpc=authority(settings.service_host, settings.control_port("gateway")),

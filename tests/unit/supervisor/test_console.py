@@ -30,7 +30,7 @@ def test_programs_get_json_and_the_one_line_they_wait_for() -> None:
     console = console_for(out, err)
     assert isinstance(console, JsonConsole)
     console.change(Change("gateway", State.DEGRADED, "postgres: away", 7), "grpc 50051")
-    console.notice("stopping", "waypost: stopping")
+    console.notice("stopping", "stopping")
     console.ready(WELCOME)
     assert out.getvalue() == "waypost: ready http://127.0.0.1:8080\n"
     first, second, third = (json.loads(line) for line in err.getvalue().splitlines())

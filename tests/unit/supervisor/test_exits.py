@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from waypost.supervisor import exits
-from waypost.supervisor.process_table import look_up, members
+from waypost.supervisor.orphans import Orphans
+from waypost.supervisor.process_table import look_up, members, zombies_of
 
 SLEEP = [sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"]
 
@@ -44,9 +45,11 @@ def test_only_unknown_zombies_are_reaped() -> None:
         pids.append(pid)
     for pid in pids:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    exits.reap_orphans({pids[0]})
+    orphans = Orphans()
+    orphans.look({pids[0]})
+    assert zombies_of(os.getpid()) >= set(pids)
+    orphans.look({pids[0]})
     os.waitpid(pids[0], 0)
-    exits.reap_orphans(set())
     with pytest.raises(ChildProcessError):
         os.waitpid(pids[1], 0)
 
