@@ -15,33 +15,29 @@ def client_address(context: CallContext, trusted: Collection[Network]) -> str:
     """The caller's address: the peer's own, or, if the peer is a trusted proxy, the last of its `x-forwarded-for`.
 
     Only the last entry is the proxy's word; those before it are whatever the client wrote. IPv4 whole, IPv6 as its /64,
-    since one household has all of a /64. A peer on a unix socket is `local`.
+    since one household has all of a /64. A peer on a unix socket is trusted, and `local` if it names nobody.
     """
-    peer = _peer_address(context.peer())
-    if peer is None or any(peer in network for network in trusted):
-        last = context.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-        try:
-            peer = ip_address(last)
-        except ValueError:
-            pass
+    kind, _, rest = context.peer().partition(":")
+    peer = _address(unquote(rest.rpartition(":")[0]).strip("[]")) if kind in ("ipv4", "ipv6") else None
+    if kind == "unix" or (peer is not None and any(peer in network for network in trusted)):
+        # Some proxies add a line of their own instead of going on with the client's: then the last line is theirs.
+        lines = [value for key, value in context.invocation_metadata() if key == "x-forwarded-for"]
+        named = _address(str(lines[-1]).rpartition(",")[2].strip()) if lines else None
+        peer = named or peer
     return "local" if peer is None else masked(peer)
 
 
 def masked(address: IPv4Address | IPv6Address) -> str:
-    """IPv4 as it is, IPv6 as its /64; IPv4 inside IPv6 counts as IPv4."""
+    """IPv4 as it is, IPv6 as its /64."""
     if isinstance(address, IPv6Address):
-        if address.ipv4_mapped:
-            return str(address.ipv4_mapped)
         return str(IPv6Network((int(address) >> 64 << 64, 64)))
     return str(address)
 
 
-def _peer_address(peer: str) -> IPv4Address | IPv6Address | None:
-    kind, _, rest = peer.partition(":")
-    if kind not in ("ipv4", "ipv6"):
-        return None
-    host = unquote(rest.rpartition(":")[0]).strip("[]").partition("%")[0]
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """The address, without its zone; IPv4 inside IPv6 counts as IPv4, as sockets that take both show it."""
     try:
-        return ip_address(host)
+        address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

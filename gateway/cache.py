@@ -5,12 +5,17 @@ feed's last heartbeat is young. After a gap, entries stay but are read again bef
 answer, an entry serves on until it is `max_stale` seconds older than the last time it was known to be right.
 
 A change removes the entry and *poisons* a read that is under way: a read that began before the change and ends after it
-is done again, so that neither the cache nor those who wait for that read ever see the old target.
+is done again, so that neither the cache nor those who wait for that read ever see the old target. A gap does the same
+to every read. What this process has committed itself is kept only if no change was heard of meanwhile: the next change
+of the same link may have been told before the commit came back.
+
+Codes without a link are kept apart, for a second: whoever tries out codes pushes no link out of memory.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,8 +28,10 @@ from waypost.errors import DependencyUnavailable
 from waypost.model import Redirect
 from waypost.ports import RedirectReader
 
-# An entry's own objects, beside the bytes of its strings; measured with tracemalloc, rounded up.
+# An entry's own objects, beside its URL; measured with tracemalloc, rounded up.
 _ENTRY_BYTES = 700
+_NEGATIVE_BYTES = 250
+_NEVER = float("-inf")
 
 FEED_TIMEOUT = 0.9
 """Seconds without a heartbeat after which the cache asks before it answers: a change is seen within one second."""
@@ -44,9 +51,18 @@ class Feed(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment before a transaction began: the epoch, the changes heard of and the monotonic time of then."""
+
+    epoch: int
+    changes: int
+    at: float
+
+
 @dataclass(slots=True)
 class _Entry:
-    redirect: Redirect | None
+    redirect: Redirect
     epoch: int
     read_at: float
     size: int
@@ -56,6 +72,7 @@ class _Entry:
 class _Flight:
     task: asyncio.Task[Redirect | None]
     min_version: int = 0
+    """The newest version heard of since the read began that is under way."""
 
 
 class CacheMetrics:
@@ -102,19 +119,29 @@ class RedirectCache:
         self._feed_timeout = feed_timeout
         self._monotonic = monotonic
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        # When each code was found to have no link, the oldest finding first.
+        self._negatives: OrderedDict[str, float] = OrderedDict()
         self._flights: dict[str, _Flight] = {}
         self._bytes = 0
+        self._changes = 0
+        # The last heartbeat seen in each epoch: until then its entries are known to have been right.
+        self._heartbeats: dict[int, float] = {}
 
     async def lookup(self, short_code: str) -> Redirect | None:
         """The redirect of a code, None if there is no such link.
 
         Raises `DependencyUnavailable` when it must ask, and nobody answers, and nothing young enough is cached.
         """
+        now = self._monotonic()
         entry = self._entries.get(short_code)
-        if entry is not None and self._vouched(entry):
-            self._entries.move_to_end(short_code)
-            (self._metrics.hit if entry.redirect else self._metrics.negative).inc()
-            return entry.redirect
+        if entry is not None:
+            if self._vouched(entry, now):
+                self._entries.move_to_end(short_code)
+                self._metrics.hit.inc()
+                return entry.redirect
+        elif now - self._negatives.get(short_code, _NEVER) < self._negative_ttl:
+            self._metrics.negative.inc()
+            return None
         flight = self._flights.get(short_code)
         if flight is None:
             self._metrics.miss.inc()
@@ -128,78 +155,108 @@ class RedirectCache:
             return await asyncio.shield(flight.task)
         except DependencyUnavailable:
             entry = self._entries.get(short_code)
-            if entry is None or entry.redirect is None or self._unconfirmed_for(entry) > self._max_stale:
+            if entry is None or self._unconfirmed_for(entry) > self._max_stale:
                 raise
             self._metrics.stale.inc()
             return entry.redirect
 
-    def put(self, redirect: Redirect) -> None:
-        """Takes what this process itself has just committed; older reads under way are poisoned."""
-        self._poison(redirect.short_code, redirect.version)
-        self._store(redirect.short_code, redirect, self._feed.epoch, self._monotonic())
+    def mark(self) -> Mark:
+        """To be taken before a transaction whose result is `put`."""
+        return Mark(self._feed.epoch, self._changes, self._monotonic())
+
+    def put(self, redirect: Redirect, since: Mark) -> None:
+        """Takes what this process itself has committed in a transaction that began after `since`.
+
+        Older reads under way are poisoned. It is not kept if any change was heard of since then.
+        """
+        self._outdate(redirect.short_code, redirect.version)
+        if since.changes == self._changes:
+            self._store(redirect.short_code, redirect, since.epoch, since.at)
 
     def invalidate(self, short_code: str, version: int) -> None:
         """A change made `version` of this link: older ones are wrong from now on."""
-        self._poison(short_code, version)
-        entry = self._entries.get(short_code)
-        if entry is not None and _version(entry.redirect) < version:
-            self._drop(short_code)
+        self._changes += 1
+        self._outdate(short_code, version)
 
-    def _poison(self, short_code: str, version: int) -> None:
+    def _outdate(self, short_code: str, version: int) -> None:
         flight = self._flights.get(short_code)
         if flight is not None:
             flight.min_version = max(flight.min_version, version)
+        entry = self._entries.get(short_code)
+        if entry is not None and entry.redirect.version < version:
+            self._drop(short_code)
+        self._drop_negative(short_code)
 
-    def _vouched(self, entry: _Entry) -> bool:
-        now = self._monotonic()
-        if entry.redirect is None:
-            return now - entry.read_at < self._negative_ttl
-        return entry.epoch == self._feed.epoch and now - self._feed.last_heartbeat < self._feed_timeout
+    def _vouched(self, entry: _Entry, now: float) -> bool:
+        epoch, heartbeat = self._feed.epoch, self._feed.last_heartbeat
+        if epoch not in self._heartbeats:
+            oldest = now - self._max_stale
+            self._heartbeats = {e: at for e, at in self._heartbeats.items() if at >= oldest}
+        self._heartbeats[epoch] = heartbeat
+        return entry.epoch == epoch and now - heartbeat < self._feed_timeout
 
     def _unconfirmed_for(self, entry: _Entry) -> float:
-        known = entry.read_at
-        if entry.epoch == self._feed.epoch:
-            known = max(known, self._feed.last_heartbeat)
-        return self._monotonic() - known
+        return self._monotonic() - max(entry.read_at, self._heartbeats.get(entry.epoch, _NEVER))
 
     async def _read(self, short_code: str) -> Redirect | None:
+        flight = self._flights[short_code]
         try:
             while True:
-                # Before the read: what changes during it must find the entry in question.
-                epoch, read_at = self._feed.epoch, self._monotonic()
+                # Before the read: what changes during it must find the entry in question. What was heard of earlier, a
+                # read that begins now sees, so it need not be held against it: a restored database may be behind.
+                epoch, read_at, flight.min_version = self._feed.epoch, self._monotonic(), 0
                 redirect = await self._reader.read_redirect(short_code)
-                if _version(redirect) >= self._flights[short_code].min_version:
+                version = redirect.version if redirect is not None else 0
+                # After a gap there may be callers waiting who came after a change that nobody has told us of.
+                if version >= flight.min_version and epoch == self._feed.epoch:
                     break
                 self._metrics.poisoned.inc()
-            self._store(short_code, redirect, epoch, read_at)
-            return redirect
+            return self._store(short_code, redirect, epoch, read_at)
         finally:
             del self._flights[short_code]
 
-    def _store(self, short_code: str, redirect: Redirect | None, epoch: int, read_at: float) -> None:
+    def _store(self, short_code: str, redirect: Redirect | None, epoch: int, read_at: float) -> Redirect | None:
+        """Keeps what was read unless something newer is there; returns which of the two it is."""
         present = self._entries.get(short_code)
         if present is not None:
-            if _version(present.redirect) > _version(redirect):
-                return
+            # Within an epoch versions only rise; after a gap, what was read last is the truth.
+            if present.epoch >= epoch and (redirect is None or present.redirect.version > redirect.version):
+                return present.redirect
             self._drop(short_code)
-        size = _ENTRY_BYTES + len(short_code) + (len(redirect.url) if redirect else 0)
-        self._entries[short_code] = _Entry(redirect, epoch, read_at, size)
-        self._bytes += size
+        self._drop_negative(short_code)
+        if redirect is None:
+            self._negatives[short_code] = read_at
+            self._bytes += _NEGATIVE_BYTES
+        else:
+            size = _ENTRY_BYTES + sys.getsizeof(redirect.url)
+            self._entries[short_code] = _Entry(redirect, epoch, read_at, size)
+            self._bytes += size
+        self._shrink()
+        return redirect
+
+    def _shrink(self) -> None:
+        over = self._monotonic() - self._negative_ttl
+        while self._negatives and next(iter(self._negatives.values())) <= over:
+            self._negatives.popitem(last=False)
+            self._bytes -= _NEGATIVE_BYTES
         while self._bytes > self._max_bytes:
-            _, oldest = self._entries.popitem(last=False)
-            self._bytes -= oldest.size
-        self._metrics.entries.set(len(self._entries))
+            if self._entries:
+                self._bytes -= self._entries.popitem(last=False)[1].size
+            else:
+                self._negatives.popitem(last=False)
+                self._bytes -= _NEGATIVE_BYTES
+        self._metrics.entries.set(len(self._entries) + len(self._negatives))
         self._metrics.bytes.set(self._bytes)
 
     def _drop(self, short_code: str) -> None:
         self._bytes -= self._entries.pop(short_code).size
+
+    def _drop_negative(self, short_code: str) -> None:
+        if self._negatives.pop(short_code, None) is not None:
+            self._bytes -= _NEGATIVE_BYTES
 
 
 def _retrieve(task: asyncio.Task[Redirect | None]) -> None:
     """Looks at a read's outcome, so that one whose waiters have all gone away does not end as an unheard exception."""
     if not task.cancelled():
         task.exception()
-
-
-def _version(redirect: Redirect | None) -> int:
-    return redirect.version if redirect is not None else 0

@@ -46,13 +46,17 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class CreateLink:
-    """What was asked for, as it came: `expires_at` and `ttl_seconds` exclude each other, 0 and "" mean absent."""
+    """What was asked for, as it came: `expires_at` and `ttl_seconds` exclude each other, "" and status 0 mean absent.
+
+    `malformed` lists fields that no value could be made of.
+    """
 
     url: str
     alias: str = ""
     expires_at: datetime | None = None
     ttl_seconds: int | None = None
     redirect_status: int = 0
+    malformed: tuple[FieldViolation, ...] = ()
 
 
 class LinkHandlers:
@@ -73,7 +77,7 @@ class LinkHandlers:
         self._intake = intake
         self._codes = codes
         self._clock = clock
-        # Commits under way whose caller has gone; kept so that they are not collected before they are done.
+        # Transactions under way; kept so that those whose caller has gone are not collected before they are done.
         self._commits: set[asyncio.Future[Any]] = set()
 
     async def create(self, request: CreateLink, caller: Caller) -> Link:
@@ -93,7 +97,6 @@ class LinkHandlers:
                 raise AliasTaken(request.alias)
         else:
             link = await self._to_its_end(self._insert_with_random_code(new_link, caller))
-        self._cache.put(redirect_of(link))
         return link
 
     async def get(self, short_code: str) -> Link:
@@ -109,9 +112,7 @@ class LinkHandlers:
         _require(short_code)
         if not is_code(short_code):
             raise LinkNotFound(short_code)
-        link = await self._to_its_end(self._delete(short_code, caller))
-        self._cache.invalidate(short_code, link.version)
-        return link
+        return await self._to_its_end(self._delete(short_code, caller))
 
     async def resolve(self, short_code: str) -> redirects.Answer:
         """What a redirect of this code would do now; raises `DependencyUnavailable`."""
@@ -129,7 +130,7 @@ class LinkHandlers:
             raise RateLimited(decision.rule, decision.retry_after)
 
     def _validated(self, request: CreateLink) -> tuple[Destination, datetime | None, int]:
-        violations: list[FieldViolation] = []
+        violations = list(request.malformed)
 
         def collect(check: Callable[[], T]) -> T | None:
             try:
@@ -165,13 +166,16 @@ class LinkHandlers:
         return request.expires_at
 
     async def _insert(self, new: NewLink, caller: Caller) -> Link | None:
+        since = self._cache.mark()
         async with self._storage.unit_of_work() as work:
             link = await work.links.add(new)
             if link is None:
                 return None
             await work.outbox.add(LinkEvent(EventType.LINK_CREATED, link, caller.correlation_id))
             await work.commit()
-            return link
+        # A part of the work, not of the call: what is committed is true whether or not its caller still waits.
+        self._cache.put(redirect_of(link), since)
+        return link
 
     async def _insert_with_random_code(self, new_link: Callable[[str], NewLink], caller: Caller) -> Link:
         for code in self._codes.candidates():
@@ -189,7 +193,8 @@ class LinkHandlers:
             if changed:
                 await work.outbox.add(LinkEvent(EventType.LINK_DELETED, link, caller.correlation_id))
                 await work.commit()
-            return link
+        self._cache.invalidate(short_code, link.version)
+        return link
 
     async def _to_its_end(self, work: Awaitable[T]) -> T:
         """Runs a transaction to its end even if the caller goes away: a commit in flight is not to be torn."""

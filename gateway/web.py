@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.pages import Page, html, wants_html
 from gateway.redirects import Answer
-from waypost.errors import DependencyUnavailable, LinkBlocked, LinkGone, LinkNotFound, WaypostError
+from waypost.errors import DependencyUnavailable, LinkBlocked, LinkGone, LinkNotFound, Overloaded, WaypostError
 from waypost.ids import correlation_id
 from waypost.model import LinkState
 from waypost.rpc.health import Health
@@ -33,6 +33,7 @@ _NOT_STORED = (b"cache-control", b"private, no-store")
 _HTML_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
 }
@@ -70,11 +71,14 @@ class Redirects:
         short_code = scope["path_params"]["short_code"]
         try:
             answer = await self._resolve(short_code)
-        except Exception as error:
-            status = 503 if isinstance(error, DependencyUnavailable) else 500
-            if status == 500:
-                self._log.exception("redirect failed", short_code=short_code)
+        except (DependencyUnavailable, Overloaded) as error:
+            status = 503
             await problem(Request(scope), status, error)(scope, receive, send)
+        except Exception as error:
+            status, request = 500, Request(scope)
+            own_id = correlation_id(request.headers.get("x-correlation-id"), request.headers.get("x-request-id"))
+            self._log.exception("redirect failed", short_code=short_code, correlation_id=own_id)
+            await problem(request, status, error, own_id)(scope, receive, send)
         else:
             status = answer.status
             if answer.location:
@@ -101,20 +105,22 @@ def _error_of(short_code: str, answer: Answer) -> WaypostError:
             return LinkNotFound(short_code)
 
 
-def problem(request: Request, http_status: int, error: BaseException) -> Response:
-    """What stands in place of a redirect: a page for browsers, a `google.rpc.Status` in JSON for the rest."""
+def problem(request: Request, http_status: int, error: BaseException, own_id: str = "") -> Response:
+    """What stands in place of a redirect: a page for browsers, a `google.rpc.Status` in JSON for the rest.
+
+    `own_id`: the correlation id that the log has beside the cause, for an error whose cause is told nobody else.
+    """
     headers = {
         "cache-control": "no-store",
         "x-content-type-options": "nosniff",
         "x-robots-tag": "noindex",
         "vary": "accept",
     }
-    if isinstance(error, DependencyUnavailable):
+    if isinstance(error, DependencyUnavailable | Overloaded):
         headers["retry-after"] = str(math.ceil(error.retry_after))
     if wants_html(request.headers.get("accept", "")):
         page = _PAGES[http_status]
         return Response(html(page), http_status, {**headers, **_HTML_HEADERS}, media_type="text/html")
-    own_id = correlation_id(request.headers.get("x-correlation-id"), request.headers.get("x-request-id"))
     body = MessageToDict(to_status(error, own_id).to_proto(), preserving_proto_field_name=True)
     return Response(orjson.dumps(body), http_status, headers, media_type="application/json")
 
@@ -147,12 +153,12 @@ def web_app(resolve: Resolve, health: Health, metrics: RedirectMetrics, public_u
     async def elsewhere(request: Request, error: Exception) -> Response:
         status: int = getattr(error, "status_code", 404)
         if status == 404:
-            return problem(request, 404, LinkNotFound(request.url.path.strip("/")))
+            return problem(request, 404, LinkNotFound(request.scope["path"].strip("/")))
         own: Mapping[str, str] = getattr(error, "headers", None) or {}
         return JSONResponse({"code": 12, "message": f"{request.method} is not served here", "details": []}, status, own)
 
     redirects = Redirects(resolve, metrics)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", front),
             Route("/healthz", alive),
@@ -160,6 +166,11 @@ def web_app(resolve: Resolve, health: Health, metrics: RedirectMetrics, public_u
             Route("/favicon.ico", no_icon),
             Route("/robots.txt", robots),
             Route("/{short_code}", redirects, methods=["GET"]),
+            # Some programs add a slash to whatever they take for a folder.
+            Route("/{short_code}/", redirects, methods=["GET"]),
         ],
         exception_handlers={404: elsewhere, 405: elsewhere},
     )
+    # The router's own way with slashes is a redirect to wherever the Host header says.
+    app.router.redirect_slashes = False
+    return app

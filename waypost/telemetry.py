@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
 import platform
 import sys
 import time
@@ -56,10 +58,24 @@ def configure_logging(service: str, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+    # Else they are written as plain text.
+    logging.captureWarnings(True)
 
 
 def _dump(event: Any, **_: Any) -> bytes:
-    return orjson.dumps(event, default=str)
+    try:
+        return orjson.dumps(event, default=str)
+    except TypeError:
+        # What orjson does not take (half of a surrogate pair in a file's name, huge numbers) must not cost the line,
+        # nor the call that it tells of.
+        return json.dumps(event, default=_plain, skipkeys=True).encode()
+
+
+def _plain(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
 
 
 class Metrics:
@@ -98,7 +114,7 @@ class Metrics:
 def _resident_bytes() -> float:
     try:
         with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - the hot one of two ways
-            return int(file.read().split()[1]) * 4096
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0.0
 

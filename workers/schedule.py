@@ -56,12 +56,16 @@ class Scheduler:
                 await self.tick(job)
             except WaypostError as error:
                 self._log.warning("job not run", job=job.name, error=str(error))
+            except Exception:
+                # A defect in one job's book must not take the others down with it.
+                self._log.exception("job not run", job=job.name)
             await asyncio.sleep(self._look(job.interval.total_seconds()))
 
     async def tick(self, job: Job) -> bool:
         """Runs the job for the current tick unless somebody has or had it; whether it ran here.
 
-        Raises `DependencyUnavailable` when the schedule does not answer.
+        Raises `DependencyUnavailable` when the schedule does not answer to the question. That a run is over goes
+        unnoted if it cannot be noted: its tick is taken all the same.
         """
         run = await self._schedule.claim(job.name, job.interval)
         if run is None:
@@ -80,5 +84,8 @@ class Scheduler:
             self._log.info(
                 "job run", job=job.name, tick=run.tick.isoformat(), affected=affected, seconds=round(seconds, 3)
             )
-        await self._schedule.finish(run, affected, problem)
+        try:
+            await self._schedule.finish(run, affected, problem)
+        except WaypostError as error:
+            self._log.warning("job run not noted", job=job.name, tick=run.tick.isoformat(), error=str(error))
         return True

@@ -16,13 +16,17 @@ _CAPACITY = 50_000
 class MemoryLimiter:
     """One token bucket for each set of descriptors: the stand-in for a ratelimiter that is away.
 
-    `per_minute` hits come back in a minute, and as many may be spent at once.
+    `per_minute` hits come back in a minute, and as many may be spent at once. `clock_us` must not jump, or buckets stay
+    empty for as long: nobody else reads these counters, so it need not be the time of day.
     """
 
     RULE = "local"
 
     def __init__(
-        self, per_minute: int, clock_us: Callable[[], int] = lambda: time.time_ns() // 1000, capacity: int = _CAPACITY
+        self,
+        per_minute: int,
+        clock_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000,
+        capacity: int = _CAPACITY,
     ) -> None:
         self._limit = Limit(Algorithm.TOKEN_BUCKET, per_minute, 60_000_000)
         self._table = Table(capacity)

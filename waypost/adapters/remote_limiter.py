@@ -11,6 +11,7 @@ import grpc
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.api.v1.rate_limit_service_pb2_grpc import RateLimitServiceStub
 from waypost.breaker import Breaker
+from waypost.errors import DependencyUnavailable
 from waypost.model import LimitDecision, LimitEntry
 from waypost.ports import Limiter
 from waypost.rpc.channel import outgoing_metadata
@@ -51,8 +52,12 @@ class RemoteLimiter:
         return replace(await self._fallback.check(domain, descriptors, hits), degraded=True)
 
     async def probe(self) -> None:
-        """A health check: raises when the ratelimiter does not answer."""
-        await self._stub.Check(_request("waypost", [[LimitEntry("health", "probe")]], 1), timeout=self._timeout * 5)
+        """A health check: raises `DependencyUnavailable` when the ratelimiter does not answer."""
+        try:
+            await self._stub.Check(_request("waypost", [[LimitEntry("health", "probe")]], 1), timeout=self._timeout * 5)
+        except grpc.RpcError as error:
+            # The driver's text names addresses, and health is shown to anyone.
+            raise DependencyUnavailable("ratelimiter") from error
 
 
 def _request(domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int) -> pb.CheckRequest:

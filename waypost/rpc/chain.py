@@ -25,6 +25,12 @@ from waypost.telemetry import Metrics
 
 Handler = Callable[[CallContext, bytes], Awaitable[bytes]]
 
+# Seconds. At its deadline a caller hangs up, and whether that or our own timer comes first is chance.
+_HANG_UP = 0.005
+
+# Characters of a text that a caller may have chosen, in a log line.
+_LOGGED = 500
+
 
 class Middleware(Protocol):
     """Wraps a call; what it returns goes out, what it raises goes up the chain."""
@@ -73,17 +79,23 @@ class Observe:
         context.correlation_id = correlation_id(headers.get("x-correlation-id"), headers.get("x-request-id"))
         context.set_trailing_metadata([("x-correlation-id", context.correlation_id)])
         token = CURRENT.set(context)
-        code, error, size = grpc.StatusCode.OK, None, 0
+        code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
+        error: BaseException | None = None
+        size = 0
         try:
             with structlog.contextvars.bound_contextvars(correlation_id=context.correlation_id):
                 response = await call_next(context, request)
-            size = len(response)
+            code, size = grpc.StatusCode.OK, len(response)
             return response
         except RpcError as e:
             code, error = e.status.code, e.cause
             raise
         except asyncio.CancelledError:
-            code = grpc.StatusCode.CANCELLED
+            late = context.deadline and context.time_remaining() < _HANG_UP
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            raise
+        except BaseException as e:
+            error = e
             raise
         finally:
             CURRENT.reset(token)
@@ -98,7 +110,15 @@ class Observe:
                 error=error,
             )
             for listener in self._listeners:
-                listener(record)
+                _tell(listener, record)
+
+
+def _tell(listener: Listener, record: CallRecord) -> None:
+    try:
+        listener(record)
+    except Exception:
+        # The caller's answer does not depend on who listens.
+        structlog.get_logger().exception("listener failed", rpc=record.method[:_LOGGED])
 
 
 class Errors:
@@ -110,6 +130,12 @@ class Errors:
             return await call_next(context, request)
         except RpcError:
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Not the call was cancelled but something that the method waited for. grpcio would send no answer at all.
+            raise RpcError(to_status(error, context.correlation_id), error) from error
         except Exception as error:
             raise RpcError(to_status(error, context.correlation_id), error) from error
 
@@ -206,18 +232,26 @@ def log_calls(logger: structlog.typing.FilteringBoundLogger, quiet: frozenset[st
         write = logger.error if defect else logger.info
         write(
             "rpc",
-            rpc=record.method,
+            rpc=record.method[:_LOGGED],
             code=record.code.name,
             duration_ms=round(record.seconds * 1000, 3),
             request_bytes=record.request_bytes,
             response_bytes=record.response_bytes,
             peer=record.peer,
             correlation_id=record.correlation_id,
-            **({"error": str(record.error)} if record.error is not None else {}),
+            **({"error": _text(record.error)} if record.error is not None else {}),
             **({"exc_info": record.error} if defect and record.error is not None else {}),
         )
 
     return listen
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = str(error) or type(error).__name__
+    except Exception:
+        text = type(error).__name__
+    return text if len(text) <= _LOGGED else text[:_LOGGED] + "…"
 
 
 def count_calls(metrics: Metrics, known: frozenset[str]) -> Listener:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
+from typing import NoReturn
+
+import grpc
+
+from waypost.rpc.status import RpcError, RpcStatus
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -64,6 +69,11 @@ class CallContext:
     def set_trailing_metadata(self, metadata: Metadata) -> None:
         """Adds to the metadata that is sent with the status."""
         self._trailing.extend(metadata)
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
+        """Ends the call with a status. For servicers that others wrote (health): ours raise `WaypostError`s."""
+        self.set_trailing_metadata(trailing_metadata)
+        raise RpcError(RpcStatus(code, details, ()))
 
     def trailing_metadata(self) -> list[tuple[str, str | bytes]]:
         """What `set_trailing_metadata` collected."""

@@ -7,9 +7,9 @@ Asking never waits for a dependency: the answer is what the last check found. A 
 from __future__ import annotations
 
 import asyncio
-import time
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -52,7 +52,6 @@ class _Finding:
     seen_up: bool = False
     error: str = "not checked yet"
     checked_at: str | None = None
-    changed: float = field(default_factory=time.monotonic)
 
 
 class Health:
@@ -96,9 +95,15 @@ class Health:
             },
         }
 
+    async def begin(self) -> None:
+        """Says `NOT_SERVING` for everything it will speak of. Before the port opens: grpcio's servicer begins with yes."""
+        await self._publish()
+        for check in self._checks:
+            self._metrics.dependency_up.labels(check.name).set(0)
+            await self._publish_one(check.name, False)
+
     async def run(self) -> None:
         """Checks every dependency for ever; the first answer of all required ones ends the start."""
-        await self._publish()
         await self._advance()
         async with asyncio.TaskGroup() as group:
             for check in self._checks:
@@ -109,26 +114,39 @@ class Health:
     async def drain(self) -> None:
         """No longer ready, for good."""
         self.phase = Phase.DRAINING
-        await self._publish()
+        # A watcher that does not read holds the servicer's lock; stopping does not wait for it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._publish()
 
     async def _watch(self, check: Check) -> None:
-        finding = self._findings[check.name]
-        while True:
-            before = (finding.up, finding.checked_at)
-            try:
-                async with asyncio.timeout(check.timeout):
-                    await check.probe()
-                finding.up, finding.seen_up, finding.error = True, True, ""
-            except Exception as error:
-                finding.up, finding.error = False, str(error) or type(error).__name__
-            finding.checked_at = datetime.now(UTC).isoformat()
-            self._metrics.dependency_up.labels(check.name).set(finding.up)
-            if before[0] != finding.up or before[1] is None:
-                write = self._log.info if finding.up else self._log.warning
-                write("dependency up" if finding.up else "dependency down", dependency=check.name, error=finding.error)
-                await self._publish_one(check.name, finding.up)
-            await self._advance()
-            await asyncio.sleep(check.interval)
+        probe: asyncio.Task[None] | None = None
+        try:
+            while True:
+                # One that neither answers nor heeds its cancellation is waited for, not joined by others.
+                if probe is None or probe.done():
+                    probe = asyncio.create_task(_probe(check), name=f"probe of {check.name}")
+                await asyncio.wait([probe], timeout=check.timeout)
+                if not probe.done():
+                    probe.cancel()
+                await self._found(check.name, _error(probe, check.timeout))
+                await asyncio.sleep(check.interval)
+        finally:
+            if probe is not None:
+                probe.cancel()
+
+    async def _found(self, name: str, error: str) -> None:
+        finding = self._findings[name]
+        up = not error
+        news = finding.checked_at is None or finding.up is not up
+        finding.up, finding.seen_up, finding.error = up, finding.seen_up or up, error
+        finding.checked_at = datetime.now(UTC).isoformat()
+        self._metrics.dependency_up.labels(name).set(up)
+        if news:
+            write = self._log.info if up else self._log.warning
+            write("dependency up" if up else "dependency down", dependency=name, error=error)
+            await self._publish_one(name, up)
+        await self._advance()
 
     async def _advance(self) -> None:
         if self.phase is Phase.STARTING and all(
@@ -144,3 +162,17 @@ class Health:
 
     async def _publish_one(self, name: str, up: bool) -> None:
         await self.servicer.set(name, _SERVING if up else _NOT_SERVING)
+
+
+async def _probe(check: Check) -> None:
+    await check.probe()
+
+
+def _error(probe: asyncio.Task[None], timeout: float) -> str:
+    """What is wrong with the dependency; empty: nothing."""
+    if not probe.done():
+        return f"no answer within {timeout:g} s"
+    if probe.cancelled():
+        return "the check was cancelled"
+    error = probe.exception()
+    return "" if error is None else str(error) or type(error).__name__

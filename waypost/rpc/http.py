@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,24 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from waypost.rpc.health import Health
-from waypost.rpc.server import PortInUse
 from waypost.telemetry import Metrics
-
-
-def listen(host: str, port: int, backlog: int = 512) -> socket.socket:
-    """A bound, listening socket; raises `PortInUse`."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    # Without this a restart within a minute fails on connections of the one before; it does not share a port.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(backlog)
-    except OSError:
-        sock.close()
-        raise PortInUse(f"{host}:{port}") from None
-    sock.setblocking(False)
-    return sock
 
 
 class HttpServer(uvicorn.Server):

@@ -6,9 +6,10 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,8 +19,9 @@ from starlette.types import ASGIApp
 
 from waypost.rpc import chain
 from waypost.rpc.health import Check, Health
-from waypost.rpc.http import HttpServer, listen, metrics_app
-from waypost.rpc.server import HEALTH_CHECK, PortInUse, RpcServer, RpcServerOptions, endpoint, method_table
+from waypost.rpc.http import HttpServer, metrics_app
+from waypost.rpc.ports import PortInUse, listen
+from waypost.rpc.server import HEALTH_CHECK, RpcServer, RpcServerOptions, endpoint, method_table
 from waypost.setting_names import SETTING_NAMES
 from waypost.settings import BadSettings, ServiceSettings, reserved_in_use
 from waypost.telemetry import Metrics, configure_logging, watch_loop_lag
@@ -27,6 +29,9 @@ from waypost.telemetry import Metrics, configure_logging, watch_loop_lag
 S = TypeVar("S", bound=ServiceSettings)
 
 EXIT_SETTINGS = 2
+
+# Seconds for what has been told to end, before it is left behind.
+_END_SECONDS = 5.0
 
 
 def main(name: str, settings_class: type[S], run: Callable[[S], Awaitable[None]]) -> int:
@@ -40,19 +45,32 @@ def main(name: str, settings_class: type[S], run: Callable[[S], Awaitable[None]]
     log = structlog.get_logger()
     for sentence in reserved_in_use(os.environ):
         log.warning("setting without effect", detail=sentence)
+    # Tasks that do not heed their cancellation and threads that hang would hold the process for ever.
+    watchdog = threading.Timer(_END_SECONDS, _give_up)
+    watchdog.daemon = True
     try:
-        uvloop.run(_run(run, settings))
+        uvloop.run(_run(run, settings, watchdog))
     except (BadSettings, PortInUse) as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201 - for people, as the line above
         return EXIT_SETTINGS
     except Exception:
         log.exception("failed")
         return 1
+    finally:
+        watchdog.cancel()
     return 0
 
 
-async def _run(run: Callable[[S], Awaitable[None]], settings: S) -> None:
-    await run(settings)
+async def _run(run: Callable[[S], Awaitable[None]], settings: S, watchdog: threading.Timer) -> None:
+    try:
+        await run(settings)
+    finally:
+        watchdog.start()
+
+
+def _give_up() -> None:
+    structlog.get_logger().error("something does not end; the process is left by force")
+    os._exit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,73 +107,136 @@ async def serve(service: Service) -> None:
     """Serves until SIGTERM, SIGINT or `service.stop`, then drains.
 
     Draining: not ready → no new calls → those in flight finish, at most `drain_seconds` → ports closed. A second signal
-    ends it at once. Raises `PortInUse` before anything runs.
+    ends it at once. Raises `PortInUse` before anything runs, `RuntimeError` when a background task ended by itself.
     """
-    settings, metrics = service.settings, service.metrics
-    log = structlog.get_logger()
-    bare = method_table(service.servicers)
-    health = Health(service.name, bare.services, service.checks, metrics)
-    table = method_table([*service.servicers, health.servicer])
-    quiet = frozenset({HEALTH_CHECK})
-    admission = chain.Admission(settings.max_in_flight, metrics, exempt=quiet)
-    handler = chain.build(
-        [
-            chain.Observe([chain.log_calls(log, quiet), chain.count_calls(metrics, frozenset(table.unary))]),
-            chain.Errors(),
-            admission,
-            chain.Deadline(settings.default_deadline_ms / 1000, settings.max_deadline_ms / 1000),
-        ],
-        endpoint(table),
-    )
-    async with AsyncExitStack() as stack:
-        metrics_socket = stack.enter_context(listen(settings.host, service.metrics_port))
-        web_socket = stack.enter_context(listen(settings.host, service.web_port)) if service.web else None
-        rpc = RpcServer(
+    # First: who is told to stop while still starting shall end as properly as later.
+    _stop_on_signals(service.stop)
+    running = _Running(service)
+    try:
+        await running.start()
+        failed = await running.wait()
+        await running.drain(0.0 if failed else service.settings.drain_delay_seconds)
+    finally:
+        await running.close()
+    if failed:
+        raise RuntimeError(f"background task {failed.get_name()} ended") from (
+            None if failed.cancelled() else failed.exception()
+        )
+
+
+class _Running:
+    """A service's ports and tasks, from `start` to `close`."""
+
+    def __init__(self, service: Service) -> None:
+        settings, metrics = service.settings, service.metrics
+        self._service = service
+        self._log = structlog.get_logger()
+        self._services = method_table(service.servicers).services
+        self._health = Health(service.name, self._services, service.checks, metrics)
+        table = method_table([*service.servicers, self._health.servicer])
+        quiet = frozenset({HEALTH_CHECK})
+        self._admission = chain.Admission(settings.max_in_flight, metrics, exempt=quiet)
+        handler = chain.build(
+            [
+                chain.Observe([chain.log_calls(self._log, quiet), chain.count_calls(metrics, frozenset(table.unary))]),
+                chain.Errors(),
+                self._admission,
+                chain.Deadline(settings.default_deadline_ms / 1000, settings.max_deadline_ms / 1000),
+            ],
+            endpoint(table),
+        )
+        self._rpc = RpcServer(
             table,
             handler,
             RpcServerOptions(
                 host=settings.host, port=service.control_port, max_message_bytes=settings.max_message_bytes
             ),
         )
-        await rpc.start()
-        servers = [(HttpServer(metrics_app(health, metrics), drain_seconds=1), metrics_socket)]
-        if service.web and web_socket:
-            servers.append((HttpServer(service.web(health), drain_seconds=settings.drain_seconds), web_socket))
-        ports = Ports(rpc.port, metrics_socket.getsockname()[1], web_socket.getsockname()[1] if web_socket else 0)
-        background = [asyncio.create_task(task(), name=task.__qualname__) for task in service.tasks]
-        background.append(asyncio.create_task(health.run(), name="health"))
-        background.append(asyncio.create_task(watch_loop_lag(metrics.loop_lag), name="loop_lag"))
-        http = [asyncio.create_task(server.serve(sockets=[sock]), name="http") for server, sock in servers]
-        stopping = asyncio.create_task(service.stop.wait(), name="stop")
-        _stop_on_signals(service.stop)
+        self._metrics_server = HttpServer(metrics_app(self._health, metrics), drain_seconds=1)
+        self._web_server = (
+            HttpServer(service.web(self._health), drain_seconds=settings.drain_seconds) if service.web else None
+        )
+        self._sockets: list[socket.socket] = []
+        self._http: list[asyncio.Task[None]] = []
+        self._background: list[asyncio.Task[Any]] = []
+
+    async def start(self) -> None:
+        """Opens all ports, or none and raises `PortInUse`; starts the tasks."""
+        service, host = self._service, self._service.settings.host
+        metrics_socket = self._listen(host, service.metrics_port)
+        web_socket = self._listen(host, service.web_port) if self._web_server else None
+        await self._health.begin()
+        await self._rpc.start()
+        self._begin_http(self._metrics_server, metrics_socket)
+        if self._web_server and web_socket:
+            self._begin_http(self._web_server, web_socket)
+        for task in service.tasks:
+            self._begin(task(), getattr(task, "__qualname__", repr(task)))
+        self._begin(self._health.run(), "health")
+        self._begin(self._rpc.run(), "control port")
+        self._begin(watch_loop_lag(service.metrics.loop_lag), "loop lag")
         # What start-up made lives for good: the collector need not walk it again and again.
         gc.freeze()
-        log.info("serving", control=ports.control, metrics=ports.metrics, web=ports.web, rpc_services=bare.services)
+        ports = Ports(
+            self._rpc.port, metrics_socket.getsockname()[1], web_socket.getsockname()[1] if web_socket else 0
+        )
+        self._log.info(
+            "serving", control=ports.control, metrics=ports.metrics, web=ports.web, rpc_services=self._services
+        )
         if service.on_ports:
             service.on_ports(ports)
-        done, _ = await asyncio.wait([stopping, *background, *http], return_when=asyncio.FIRST_COMPLETED)
 
-        await health.drain()
-        log.info("draining", in_flight=admission.in_flight)
-        if stopping in done and settings.drain_delay_seconds:
+    async def wait(self) -> asyncio.Task[Any] | None:
+        """Until the service is told to stop (None), or a task ended that should not have (that one)."""
+        stopping = asyncio.create_task(self._service.stop.wait(), name="stop")
+        watched = [*self._background, *self._http]
+        try:
+            await asyncio.wait([stopping, *watched], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        return next((task for task in watched if task.done()), None)
+
+    async def drain(self, delay: float) -> None:
+        """Says that it is not ready, serves on for `delay` seconds, refuses new calls, lets those in flight finish."""
+        await self._health.drain()
+        self._log.info("draining", in_flight=self._admission.in_flight)
+        if delay:
             # Balancers need a moment to see that this one is leaving; calls are still served meanwhile.
-            await asyncio.sleep(settings.drain_delay_seconds)
-        for server, _ in servers[1:]:
-            server.should_exit = True
-        await rpc.stop(settings.drain_seconds, admission.wait_idle)
-        for server, _ in servers:
-            server.should_exit = True
-        await asyncio.wait(http)
-        stopping.cancel()
-        for task in background:
+            await asyncio.sleep(delay)
+        self._admission.refuse_new()
+        if self._web_server:
+            self._web_server.should_exit = True
+        await self._rpc.stop(self._service.settings.drain_seconds, self._admission.wait_idle)
+        # Last, so that the state of the drain can be read to its end.
+        self._metrics_server.should_exit = True
+        await asyncio.wait(self._http)
+        self._log.info("stopped", in_flight=self._admission.in_flight)
+
+    async def close(self) -> None:
+        """Ends whatever still runs, however far it came."""
+        for server in (self._metrics_server, self._web_server):
+            if server:
+                server.should_exit = server.force_exit = True
+        for task in self._background:
             task.cancel()
-        results = await asyncio.gather(*background, return_exceptions=True)
-        log.info("stopped", in_flight=admission.in_flight)
-        for task, result in zip(background, results, strict=True):
-            if task in done:
-                raise RuntimeError(f"background task {task.get_name()} ended") from (
-                    result if isinstance(result, BaseException) else None
-                )
+        await self._rpc.stop(0.0, self._admission.wait_idle)
+        if tasks := [*self._background, *self._http]:
+            _, left = await asyncio.wait(tasks, timeout=_END_SECONDS)
+            for task in left:
+                self._log.error("task does not end", task=task.get_name())
+        for sock in self._sockets:
+            sock.close()
+
+    def _listen(self, host: str, port: int) -> socket.socket:
+        sock = listen(host, port)
+        self._sockets.append(sock)
+        return sock
+
+    def _begin(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        self._background.append(asyncio.create_task(work, name=name))
+
+    def _begin_http(self, server: HttpServer, sock: socket.socket) -> None:
+        self._http.append(asyncio.create_task(server.serve(sockets=[sock]), name="http"))
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import inspect
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import structlog
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
-from waypost.errors import MalformedRequest, UnknownMethod
+from waypost.errors import Draining, MalformedRequest, UnknownMethod
 from waypost.rpc import chain
 from waypost.rpc.context import CallContext
+from waypost.rpc.ports import PortInUse, address, listen
 from waypost.rpc.status import DETAILS_KEY, RpcError
 
 HEALTH_CHECK = f"/{health.SERVICE_NAME}/Check"
 
-
-class PortInUse(Exception):
-    """Something else listens on the port; `str()` is one line that names it."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__(f"{address} is in use by another process, or may not be used here")
+_FLUSH_SECONDS = 1.0
+_REOPEN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +60,18 @@ class _Collector:
 
 
 def method_table(servicers: Sequence[object]) -> MethodTable:
-    """Reads the methods off servicer objects by the base class that protoc made for each."""
+    """Reads the methods off servicer objects by the base class that protoc made for each.
+
+    A method that a servicer leaves to its base class is not served.
+    """
     collector = _Collector()
+    bases: dict[str, type] = {}
     for servicer in servicers:
         for base in type(servicer).__mro__:
             add = getattr(sys.modules[base.__module__], f"add_{base.__name__}_to_server", None)
             if add is not None:
                 add(servicer, collector)
+                bases |= dict.fromkeys(collector.handlers.keys() - bases.keys(), base)
                 break
         else:
             raise TypeError(f"{type(servicer).__name__} has no generated servicer as a base class")
@@ -76,6 +79,9 @@ def method_table(servicers: Sequence[object]) -> MethodTable:
     for service, handlers in collector.handlers.items():
         for name, handler in handlers.items():
             full = f"/{service}/{name}"
+            behavior = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+            if getattr(behavior, "__func__", None) is getattr(bases[service], name, behavior):
+                continue
             if handler.request_streaming or handler.response_streaming:
                 streaming[full] = handler
             else:
@@ -117,7 +123,57 @@ class RpcServer:
 
     def __init__(self, table: MethodTable, handler: chain.Handler, options: RpcServerOptions) -> None:
         self._options = options
-        self._server = grpc.aio.server(
+        self._streams = _Streams()
+        reflected = method_table([reflection.aio.ReflectionServicer((*table.services, reflection.SERVICE_NAME))])
+        self._methods = _Methods(table.unary, {**table.streaming, **reflected.streaming}, handler, self._streams)
+        self._server: grpc.aio.Server | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Binds and serves; raises `PortInUse`."""
+        host, port = self._options.host, self._options.port
+        if port:
+            # grpcio writes a line of its own, in a format of its own, about a port that it does not get.
+            listen(host, port).close()
+        await self._serve(port)
+
+    async def run(self) -> None:
+        """Watches until it is cancelled; raises when the server stopped by itself and does not come back.
+
+        A path that is not UTF-8 ends grpcio's accepting loop, and with it every call, while the process looks well
+        (seen with 1.85.1). The server is made anew on its port.
+        """
+        log = structlog.get_logger()
+        while True:
+            assert self._server is not None, "run() comes after start()"
+            try:
+                # Without a timeout, cancelling this would cancel grpcio's own future.
+                if await self._server.wait_for_termination(timeout=3600):
+                    continue
+            except Exception as error:
+                log.error("control port failed; it is opened again", error=str(error))
+            async with asyncio.timeout(_REOPEN_SECONDS):
+                await self._reopen()
+
+    async def stop(self, grace: float, idle: Callable[[float], Awaitable[bool]]) -> None:
+        """Waits for the calls in flight for at most `grace` seconds (by `idle`), ends open streams, closes the port.
+
+        New calls are answered meanwhile: whoever wants them refused says so to the chain.
+        """
+        if self._server is None:
+            return
+        # Not by grpcio's own grace: that would also wait for streams, which a health `Watch` keeps open for ever.
+        finished = await idle(grace)
+        self._streams.end()
+        # Answers of calls that the chain is done with may still be on their way out.
+        stopping = asyncio.create_task(self._server.stop(_FLUSH_SECONDS if finished else 0.1))
+        # A method that does not heed its cancellation would hold grpcio for ever.
+        await asyncio.wait([stopping], timeout=_FLUSH_SECONDS + 1.0)
+        stopping.cancel()
+
+    async def _serve(self, port: int) -> None:
+        options = self._options
+        server = grpc.aio.server(
             options=[
                 # A second server on a taken port must fail, not share it silently.
                 ("grpc.so_reuseport", 0),
@@ -130,47 +186,82 @@ class RpcServer:
                 ("grpc.keepalive_permit_without_calls", 1),
             ]
         )
-        reflection.enable_server_reflection((*table.services, reflection.SERVICE_NAME), self._server)
-        self._server.add_generic_rpc_handlers((_Methods(table, handler),))
-        self.port = 0
-
-    async def start(self) -> None:
-        """Binds and serves; raises `PortInUse`."""
-        host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
-        address = f"{host}:{self._options.port}"
+        server.add_generic_rpc_handlers((self._methods,))
+        where = address(options.host, port)
         try:
-            self.port = self._server.add_insecure_port(address)
+            self.port = server.add_insecure_port(where)
         except RuntimeError:
-            raise PortInUse(address) from None
-        await self._server.start()
+            raise PortInUse(where) from None
+        await server.start()
+        self._server = server
 
-    async def stop(self, grace: float, idle: Callable[[float], Awaitable[bool]]) -> None:
-        """Takes no new calls, lets those in flight finish for at most `grace` seconds (`idle` waits for them), closes.
+    async def _reopen(self) -> None:
+        while True:
+            try:
+                await self._serve(self.port)
+            except PortInUse:
+                await asyncio.sleep(0.05)
+            else:
+                return
 
-        Open streams (health `Watch`) would hold grpcio's own stop for all of its grace, so they are cut once the unary
-        calls are done.
-        """
-        stopping = asyncio.create_task(self._server.stop(grace))
-        await idle(grace)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await asyncio.sleep(0)
-                await self._server.stop(0.05)
-                await stopping
-        stopping.cancel()
+
+class _Streams:
+    """The streams that are open: each ends when its method does, or when the server stops."""
+
+    def __init__(self) -> None:
+        self._open: set[asyncio.Task[None]] = set()
+
+    def end(self) -> None:
+        """Ends all of them."""
+        for task in self._open:
+            task.cancel()
+
+    def adapt(self, handler: Any) -> Any:
+        """The method handler around another one's method, in either of the ways that grpcio lets methods send."""
+        method = handler.unary_stream or handler.stream_stream
+        if method is None:
+            return handler
+
+        async def stream(request: Any, context: Any) -> None:
+            task = asyncio.create_task(_play(method, request, context))
+            self._open.add(task)
+            try:
+                await asyncio.wait([task])
+            finally:
+                self._open.discard(task)
+                task.cancel()
+            if task.cancelled():
+                await context.abort(grpc.StatusCode.UNAVAILABLE, str(Draining()))
+            task.result()
+
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                stream, handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.unary_stream_rpc_method_handler(stream, handler.request_deserializer, handler.response_serializer)
+
+
+async def _play(method: Callable[[Any, Any], Any], request: Any, context: Any) -> None:
+    if inspect.isasyncgenfunction(method):
+        async for response in method(request, context):
+            await context.write(response)
+    else:
+        await method(request, context)
 
 
 class _Methods(grpc.GenericRpcHandler):
     """Finds the handler of a call by its method's name; unknown ones also go through the chain, to be answered."""
 
-    def __init__(self, table: MethodTable, handler: chain.Handler) -> None:
-        self._streaming = table.streaming
+    def __init__(
+        self, unary: Iterable[str], streaming: Mapping[str, Any], handler: chain.Handler, streams: _Streams
+    ) -> None:
         self._handler = handler
-        self._unary = {name: self._adapt(name) for name in table.unary}
+        self._handlers = {name: self._adapt(name) for name in unary}
+        self._handlers |= {name: streams.adapt(handler) for name, handler in streaming.items()}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         name = handler_call_details.method
-        return self._unary.get(name) or self._streaming.get(name) or self._adapt(name)
+        return self._handlers.get(name) or self._adapt(name)
 
     def _adapt(self, method: str) -> Any:
         handler = self._handler

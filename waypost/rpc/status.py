@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 
 import grpc
@@ -14,6 +14,14 @@ from waypost.api.v1.error_reason_pb2 import ErrorReason
 
 DOMAIN = "waypost"
 DETAILS_KEY = "grpc-status-details-bin"
+
+# Bytes. Clients of grpc-core drop an answer whose metadata passes 8 KiB, and with it the reason: texts that callers
+# choose (codes, names of methods) are cut so that message and details together stay below.
+MAX_MESSAGE = 1000
+MAX_TEXT = 200
+MAX_VIOLATIONS = 1500
+
+MAX_RETRY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +54,9 @@ def to_status(error: BaseException, correlation_id: str) -> RpcStatus:
 
     What is no `WaypostError` is a defect: INTERNAL, a fixed sentence, and the correlation id to look it up in the log.
     """
-    if isinstance(error, errors.WaypostError):
-        return _status(error)
+    status = _status(error)
+    if status is not None:
+        return replace(status, message=_cut(status.message, MAX_MESSAGE))
     return RpcStatus(
         grpc.StatusCode.INTERNAL,
         "internal error; the server's log has the cause under this correlation id",
@@ -55,32 +64,49 @@ def to_status(error: BaseException, correlation_id: str) -> RpcStatus:
     )
 
 
+def _cut(text: str, size: int) -> str:
+    """At most `size` bytes of UTF-8, with `…` at the end of what was longer."""
+    data = text.encode(errors="replace")
+    return data.decode() if len(data) <= size else data[: size - 3].decode(errors="ignore") + "…"
+
+
 def _info(reason: ErrorReason.ValueType, **metadata: str) -> error_details_pb2.ErrorInfo:
-    return error_details_pb2.ErrorInfo(reason=ErrorReason.Name(reason), domain=DOMAIN, metadata=metadata)
+    return error_details_pb2.ErrorInfo(
+        reason=ErrorReason.Name(reason),
+        domain=DOMAIN,
+        metadata={key: _cut(value, MAX_TEXT) for key, value in metadata.items()},
+    )
 
 
 def _retry(seconds: float) -> error_details_pb2.RetryInfo:
     info = error_details_pb2.RetryInfo()
-    info.retry_delay.FromMicroseconds(round(seconds * 1_000_000))
+    info.retry_delay.FromMicroseconds(round(max(0.0, min(seconds, MAX_RETRY_SECONDS)) * 1_000_000))
     return info
 
 
 def _link(short_code: str, description: str) -> error_details_pb2.ResourceInfo:
     return error_details_pb2.ResourceInfo(
-        resource_type="waypost.api.v1.Link", resource_name=short_code, description=description
+        resource_type="waypost.api.v1.Link", resource_name=_cut(short_code, MAX_TEXT), description=description
     )
 
 
 @singledispatch
-def _status(error: errors.WaypostError) -> RpcStatus:
-    raise TypeError(f"no status for {type(error).__name__}")
+def _status(error: BaseException) -> RpcStatus | None:
+    """None for whatever has no function below: a defect."""
+    return None
 
 
 @_status.register
 def _(error: errors.InvalidFields) -> RpcStatus:
     bad = error_details_pb2.BadRequest()
     for violation in error.violations:
-        bad.field_violations.add(field=violation.field, description=violation.description)
+        bad.field_violations.add(
+            field=_cut(violation.field, MAX_TEXT), description=_cut(violation.description, MAX_TEXT * 2)
+        )
+        if bad.ByteSize() > MAX_VIOLATIONS:
+            # The message still has the first of them; a caller who mends those is told of the rest.
+            del bad.field_violations[-1]
+            break
     return RpcStatus(grpc.StatusCode.INVALID_ARGUMENT, str(error), (_info(ErrorReason.ERROR_REASON_INVALID_FIELD), bad))
 
 
@@ -136,7 +162,7 @@ def _(error: errors.AliasTaken) -> RpcStatus:
 @_status.register
 def _(error: errors.RateLimited) -> RpcStatus:
     quota = error_details_pb2.QuotaFailure()
-    quota.violations.add(subject=error.rule, description="over the limit")
+    quota.violations.add(subject=_cut(error.rule, MAX_TEXT), description="over the limit")
     return RpcStatus(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         str(error),

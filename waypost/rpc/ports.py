@@ -1,0 +1,33 @@
+"""TCP ports: taking one, and saying that it is taken."""
+
+from __future__ import annotations
+
+import socket
+
+
+class PortInUse(Exception):
+    """Something else listens on the port; `str()` is one line that names it."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"{address} is in use by another process, or may not be used here")
+
+
+def listen(host: str, port: int, backlog: int = 512) -> socket.socket:
+    """A bound, listening socket; raises `PortInUse`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    # Without this a restart within a minute fails on connections of the one before; it does not share a port.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise PortInUse(address(host, port)) from None
+    sock.setblocking(False)
+    return sock
+
+
+def address(host: str, port: int) -> str:
+    """`host:port`, an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
