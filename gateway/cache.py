@@ -30,7 +30,7 @@ from waypost.ports import RedirectReader
 
 # An entry's own objects, beside its URL; measured with tracemalloc, rounded up.
 _ENTRY_BYTES = 700
-_NEGATIVE_BYTES = 250
+_NEGATIVE_BYTES = 200
 _NEVER = float("-inf")
 
 FEED_TIMEOUT = 0.9

@@ -58,7 +58,7 @@ _PORTS = range(12_000, 32_000)
 
 
 class MeshEnded(Exception):
-    """The mesh ended while something was awaited of it; `str()` shows its exit code and what it said last."""
+    """The mesh ended while something was awaited of it; `str()` has its exit code and what it said to people."""
 
 
 class Mesh:
@@ -203,6 +203,13 @@ class Mesh:
             self.process.send_signal(number)
         return self._end(PATIENCE)
 
+    def last_words(self, lines: int = 15) -> str:
+        """The ends of all logs, for whoever has to find out why a test failed."""
+        ends = [("waypost up", [*(json.dumps(event) for event in self.events[-lines:]), *self.lines])]
+        for path in sorted((self.data / "logs").glob("*.log")):
+            ends.append((path.name, path.read_text(errors="replace").splitlines()[-lines:]))
+        return "\n".join(line[:400] for name, end in ends for line in (f"--- {name}", *end))
+
     def clean_up(self) -> list[str]:
         """Leaves nothing behind, whatever state it is in; what should have been gone and was not."""
         if self._process is None:
@@ -240,10 +247,9 @@ class Mesh:
             found = look()
             if found is not None:
                 return found
-            said = "\n".join([*(json.dumps(event) for event in self.events[-10:]), *self.lines])
             if not self._open_pipes:
-                raise MeshEnded(f"ended with {self.process.poll()} before {what}:\n{said}")
-            raise TimeoutError(f"no {what} within {seconds:g} s:\n{said}")
+                raise MeshEnded(f"ended with exit code {self.process.poll()} before {what}; {' '.join(self.lines)}")
+            raise TimeoutError(f"no {what} within {seconds:g} s")
 
     def _read(self, pipe: IO[str], take: Callable[[str], None]) -> None:
         with pipe:
@@ -355,7 +361,8 @@ def without_settings(env: Mapping[str, str]) -> dict[str, str]:
 def _cleaned_up(mesh: Mesh) -> Iterator[None]:
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        error.add_note(mesh.last_words())
         mesh.clean_up()
         raise
     left = mesh.clean_up()

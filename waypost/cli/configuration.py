@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 import click
 
+from waypost.cli.output import WRONG_USAGE, fail
+from waypost.cli.settings import CliSettings
 from waypost.settings import BadSettings, Settings, reserved_in_use
 from waypost.supervisor import environment
 from waypost.supervisor.settings import SupervisorSettings
@@ -18,8 +20,7 @@ def show(env: Mapping[str, str], *, as_json: bool) -> int:
     try:
         shown = effective(env)
     except BadSettings as error:
-        click.echo(json.dumps({"problems": error.problems}) if as_json else f"waypost: {error}", err=True)
-        return 2
+        return fail(WRONG_USAGE, str(error), as_json, problems=error.problems)
     if as_json:
         click.echo(json.dumps(shown, indent=2))
         return 0
@@ -46,4 +47,5 @@ def effective(env: Mapping[str, str]) -> dict[str, dict[str, str]]:
         settings_class: type[Settings] = importlib.import_module(f"{service}.settings").Settings
         own = environment.for_service(service, environment.names_of(service), env, supervisor, data, role_urls)
         result[service] = settings_class.from_env(own).effective()
+    result["waypost links"] = CliSettings.from_env(env).effective()
     return result

@@ -13,26 +13,50 @@ from google.rpc import error_details_pb2, status_pb2
 
 from waypost.api.v1 import link_service_pb2 as pb
 from waypost.api.v1.link_service_pb2_grpc import LinkServiceStub
-from waypost.cli.settings import CliSettings
+from waypost.cli.output import FAILED, NO_ANSWER, WRONG_USAGE, fail, fail_lines
+from waypost.cli.settings import Server, server_of
 from waypost.rpc.status import DETAILS_KEY
 from waypost.settings import BadSettings
 
 TIMEOUT = 10.0
 """Seconds that a call may take."""
 
+OPTIONS = {
+    "url": "URL",
+    "alias": "--alias",
+    "expires_at": "--expires-at",
+    "ttl_seconds": "--ttl",
+    "redirect_status": "--redirect-status",
+    "short_code": "SHORT_CODE",
+}
+"""What a field of a request is called on the command line."""
+
 _Call = Callable[[LinkServiceStub], pb.Link]
+_LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 
 def create(
-    env: Mapping[str, str], server: str | None, *, as_json: bool, url: str, alias: str, ttl: int | None, status: int
+    env: Mapping[str, str],
+    server: str | None,
+    *,
+    as_json: bool,
+    url: str,
+    alias: str = "",
+    ttl: int | None = None,
+    expires_at: str | None = None,
+    status: int = 0,
 ) -> int:
-    """Makes a link; prints its short address."""
+    """Makes a link; prints its short address. Returns the exit code, as all of these."""
+    if ttl is not None and expires_at is not None:
+        return fail(WRONG_USAGE, "--ttl and --expires-at exclude each other: give one", as_json)
     request = pb.CreateLinkRequest(url=url, alias=alias, redirect_status=status)
     if ttl is not None:
+        request.ttl_seconds = ttl
+    if expires_at is not None:
         try:
-            request.ttl_seconds = ttl
+            request.expires_at.FromJsonString(expires_at)
         except ValueError:
-            return _fail(2, "--ttl is out of range", as_json)
+            return fail(WRONG_USAGE, "--expires-at must be a time like 2030-01-31T12:00:00Z", as_json)
     return _run(
         env, server, as_json, lambda stub: stub.CreateLink(request, timeout=TIMEOUT), lambda link: link.short_url
     )
@@ -40,73 +64,85 @@ def create(
 
 def get(env: Mapping[str, str], server: str | None, *, as_json: bool, short_code: str) -> int:
     """Shows a link."""
-    return _run(
-        env,
-        server,
-        as_json,
-        lambda stub: stub.GetLink(pb.GetLinkRequest(short_code=short_code), timeout=TIMEOUT),
-        _table,
-    )
+    request = pb.GetLinkRequest(short_code=short_code)
+    return _run(env, server, as_json, lambda stub: stub.GetLink(request, timeout=TIMEOUT), _table)
 
 
 def delete(env: Mapping[str, str], server: str | None, *, as_json: bool, short_code: str) -> int:
     """Deletes a link; prints what became of it."""
+    request = pb.DeleteLinkRequest(short_code=short_code)
     return _run(
         env,
         server,
         as_json,
-        lambda stub: stub.DeleteLink(pb.DeleteLinkRequest(short_code=short_code), timeout=TIMEOUT),
+        lambda stub: stub.DeleteLink(request, timeout=TIMEOUT),
         lambda link: f"deleted {link.short_url}",
     )
 
 
-def _run(env: Mapping[str, str], server: str | None, as_json: bool, call: _Call, text: Callable[[pb.Link], str]) -> int:
+def _run(env: Mapping[str, str], option: str | None, as_json: bool, call: _Call, text: Callable[[pb.Link], str]) -> int:
     try:
-        address = server or CliSettings.from_env(env).address
+        server = server_of(env, option)
     except BadSettings as error:
-        return _fail(2, str(error), as_json)
+        return fail(WRONG_USAGE, str(error), as_json)
     try:
-        with grpc.insecure_channel(address) as channel:
+        with _channel(server) as channel:
             link = call(LinkServiceStub(channel))
     except grpc.RpcError as error:
-        return _refused(error, address, as_json)
-    if as_json:
-        click.echo(json.dumps(_plain(link), indent=2))
-    else:
-        click.echo(text(link))
+        return _refused(error, server, as_json)
+    click.echo(json.dumps(_plain(link), indent=2, ensure_ascii=False) if as_json else text(link))
     return 0
 
 
-def _plain(link: pb.Link) -> dict[str, object]:
-    result: dict[str, object] = MessageToDict(
-        link, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    return result
+def _channel(server: Server) -> grpc.Channel:
+    # `http_proxy` is for the way out, and no proxy can reach this machine's own loopback.
+    own = server.address.startswith(_LOOPBACK)
+    options = [("grpc.enable_http_proxy", 0)] if own else []
+    if server.tls:
+        return grpc.secure_channel(server.address, grpc.ssl_channel_credentials(), options)
+    return grpc.insecure_channel(server.address, options)
+
+
+def _plain(link: pb.Link) -> dict[str, Any]:
+    return MessageToDict(link, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def _table(link: pb.Link) -> str:
-    rows = {name: value for name, value in _plain(link).items() if value not in ("", [], None)}
+    """One field a line, with enum values as people say them; without what is absent."""
+    rows = {name: value for name, value in _plain(link).items() if value not in ("", [])}
+    rows["state"] = _word(rows["state"])
+    if flags := rows.get("destination_flags"):
+        rows["destination_flags"] = ", ".join(map(_word, flags))
     width = max(map(len, rows))
-    return "\n".join(
-        f"{name:<{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in rows.items()
-    )
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
 
-def _refused(error: grpc.RpcError, address: str, as_json: bool) -> int:
-    """Prints an error that a call ended with; the exit code for it."""
+def _word(value: str) -> str:
+    """`LINK_STATE_ACTIVE` as `active`."""
+    return value.removeprefix("LINK_STATE_").removeprefix("DESTINATION_FLAG_").lower()
+
+
+def _refused(error: grpc.RpcError, server: Server, as_json: bool) -> int:
+    """Prints the error that a call ended with; the exit code for it."""
     code, message = error.code(), error.details() or ""
     details = _details(error)
-    if code is grpc.StatusCode.UNAVAILABLE and not details:
-        return _fail(3, f"no Waypost answers at {address}: is `waypost up` running, or is --server wrong?", as_json)
+    exit_code = NO_ANSWER if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) else FAILED
+    if exit_code == NO_ANSWER and not details:
+        message = f"no Waypost answers at {server.address}: is `waypost up` running, or is --server wrong?"
     if as_json:
-        click.echo(json.dumps({"code": code.name, "message": message, "details": details}, indent=2), err=True)
-    else:
-        click.echo(f"waypost: {message or code.name}", err=True)
-    return 3 if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) else 1
+        return fail(exit_code, message or code.name, True, code=code.name, details=details)
+    return fail_lines(exit_code, list(_sentences(message or code.name, details)))
 
 
-def _details(error: grpc.RpcError) -> list[dict[str, object]]:
+def _sentences(message: str, details: list[dict[str, Any]]) -> list[str]:
+    by_kind = {detail["@type"].rpartition(".")[2]: detail for detail in details}
+    if violations := by_kind.get("BadRequest", {}).get("field_violations"):
+        return [f"{OPTIONS.get(v['field'], v['field'])} {v['description']}" for v in violations]
+    own_id = by_kind.get("ErrorInfo", {}).get("metadata", {}).get("correlation_id")
+    return [f"{message} ({own_id})" if own_id else message]
+
+
+def _details(error: grpc.RpcError) -> list[dict[str, Any]]:
     # Importing the module above registers the types that `Any` needs to be printed.
     assert error_details_pb2.DESCRIPTOR  # noqa: S101
     metadata: Any = error.trailing_metadata() or ()
@@ -115,8 +151,3 @@ def _details(error: grpc.RpcError) -> list[dict[str, object]]:
         return []
     status = status_pb2.Status.FromString(packed)
     return [MessageToDict(detail, preserving_proto_field_name=True) for detail in status.details]
-
-
-def _fail(code: int, message: str, as_json: bool) -> int:
-    click.echo(json.dumps({"message": message}) if as_json else f"waypost: {message}", err=True)
-    return code

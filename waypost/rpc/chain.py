@@ -89,6 +89,9 @@ class Observe:
             return response
         except RpcError as e:
             code, error = e.status.code, e.cause
+            if e.status.retry_after is not None:
+                # The edge makes an HTTP header of it for JSON callers, who look for it there.
+                context.set_trailing_metadata([("retry-after", str(e.status.retry_after))])
             raise
         except asyncio.CancelledError:
             late = context.deadline and context.time_remaining() < _HANG_UP

@@ -33,6 +33,8 @@ def channel(address: str) -> grpc.aio.Channel:
             ("grpc.keepalive_timeout_ms", 5_000),
             ("grpc.enable_retries", 0),
             ("grpc.use_local_subchannel_pool", 1),
+            # Services reach each other directly; a proxy in the environment is for the way out.
+            ("grpc.enable_http_proxy", 0),
         ],
     )
 

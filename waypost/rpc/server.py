@@ -114,7 +114,8 @@ class RpcServerOptions:
     host: str = "127.0.0.1"
     port: int = 0
     max_message_bytes: int = 65_536
-    max_metadata_bytes: int = 16_384
+    # The 32 KiB of headers that the edge lets through, and what gRPC counts for each one besides.
+    max_metadata_bytes: int = 49_152
     max_concurrent_streams: int = 1000
 
 
@@ -180,6 +181,8 @@ class RpcServer:
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_metadata_size", options.max_metadata_bytes),
                 ("grpc.absolute_max_metadata_size", options.max_metadata_bytes * 2),
+                ("grpc.server.max_pending_requests", 10_000),
+                ("grpc.server.max_pending_requests_hard_limit", 20_000),
                 ("grpc.max_concurrent_streams", options.max_concurrent_streams),
                 # Envoy's and our channels' keepalive pings are welcome; a flood is answered with GOAWAY.
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import singledispatch
 
@@ -31,6 +32,14 @@ class RpcStatus:
     code: grpc.StatusCode
     message: str
     details: tuple[Message, ...]
+
+    @property
+    def retry_after(self) -> int | None:
+        """Whole seconds after which to try again, as HTTP's Retry-After has them; None: the details do not say."""
+        for detail in self.details:
+            if isinstance(detail, error_details_pb2.RetryInfo):
+                return max(1, math.ceil(detail.retry_delay.ToMicroseconds() / 1_000_000))
+        return None
 
     def to_proto(self) -> status_pb2.Status:
         """As `google.rpc.Status`."""

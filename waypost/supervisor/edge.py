@@ -28,6 +28,7 @@ def edge_program(settings: SupervisorSettings, env: Mapping[str, str], data: Dat
         gateway_control=(settings.service_host, settings.control_port("gateway")),
         gateway_web=(settings.service_host, settings.gateway_web_port),
         ratelimiter_control=(settings.service_host, settings.control_port("ratelimiter")),
+        trusted_hops=settings.trusted_hops,
     )
     path = data.envoy / "envoy.yaml"
     try:

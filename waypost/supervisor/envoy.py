@@ -56,6 +56,8 @@ class EnvoyConfig:
     gateway_control: Address = ("127.0.0.1", 50051)
     gateway_web: Address = ("127.0.0.1", 50071)
     ratelimiter_control: Address = ("127.0.0.1", 50052)
+    trusted_hops: int = 0
+    """Proxies in front of this Envoy. With n, the caller is the n-th entry from the right of `x-forwarded-for`."""
 
     def upstreams(self) -> dict[str, Address]:
         """The address of each cluster of the template, by the cluster's name."""
@@ -80,11 +82,23 @@ def render(template: str, config: EnvoyConfig) -> str:
         manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
         transcoder = _named(manager["http_filters"], "envoy.filters.http.grpc_json_transcoder")
         transcoder["typed_config"]["proto_descriptor"] = str(config.descriptor_set.absolute())
+        if config.trusted_hops:
+            _believe(manager, config.trusted_hops)
         for name, address in config.upstreams().items():
             _point(_named(resources["clusters"], name), address)
-    except (LookupError, TypeError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise ValueError(f"the Envoy template lacks {error}") from error
     return str(yaml.safe_dump(document, sort_keys=False, width=120))
+
+
+def _believe(manager: dict[str, Any], hops: int) -> None:
+    """Takes the word of `hops` proxies for who calls and by which scheme, and of nobody for anything else."""
+    manager["xff_num_trusted_hops"] = hops
+    mutations = _named(manager["early_header_mutation_extensions"], "envoy.http.early_header_mutation.header_mutation")[
+        "typed_config"
+    ]["mutations"]
+    mutations.remove({"remove_on_match": {"key_matcher": {"prefix": "x-forwarded-"}}})
+    mutations += [{"remove": f"x-forwarded-{name}"} for name in ("host", "port", "client-cert", "server", "prefix")]
 
 
 def command(

@@ -72,6 +72,13 @@ class SupervisorSettings(Settings):
         "waypost",
         "Operating system user of the embedded PostgreSQL when Waypost runs as root.",
     )
+    trusted_hops: int = Field(
+        0,
+        ge=0,
+        le=10,
+        alias="WAYPOST_TRUSTED_HOPS",
+        description="Proxies in front of Envoy whose x-forwarded-for is believed; 0: Envoy faces the callers itself.",
+    )
     envoy_concurrency: int = _number("WAYPOST_ENVOY_CONCURRENCY", 1, "Worker threads of Envoy.", ge=1, le=1024)
     drain_seconds: float = _number(
         "WAYPOST_DRAIN_SECONDS",

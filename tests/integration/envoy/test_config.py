@@ -172,7 +172,10 @@ def test_the_command_says_what_it_was_told(tmp_path: Path) -> None:
     text = " ".join(arguments)
     assert arguments[0] == "/bin/envoy"
     for part in (
-        f"--config-path {tmp_path / 'c.yaml'}", "--concurrency 3", "--drain-time-s 1", f"--log-path {tmp_path / 'log'}"
+        f"--config-path {tmp_path / 'c.yaml'}",
+        "--concurrency 3",
+        "--drain-time-s 1",
+        f"--log-path {tmp_path / 'log'}",
     ):
         assert part in text
     assert "--log-path" not in envoy.command(Path("/bin/envoy"), tmp_path / "c.yaml")

@@ -28,7 +28,9 @@ GRPC = {"content-type": "application/grpc", "te": "trailers"}
 
 async def test_calls_reach_their_service(mesh: Mesh) -> None:
     async with mesh.edge.channel() as channel:
-        link = await links_grpc.LinkServiceStub(channel).CreateLink(links_pb.CreateLinkRequest(url="https://e.example/"))
+        link = await links_grpc.LinkServiceStub(channel).CreateLink(
+            links_pb.CreateLinkRequest(url="https://e.example/")
+        )
         await limits_grpc.RateLimitServiceStub(channel).Check(limits_pb.CheckRequest(domain="d"))
     assert link.short_code == "abc"
     assert [call.method for call in mesh.links.calls] == ["CreateLink"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
+from pathlib import Path
 
 import h2.config
 import h2.connection
@@ -12,6 +14,7 @@ import h2.settings
 import httpx
 import pytest
 
+from tests.integration.envoy import edge as edges
 from tests.integration.envoy import status
 from tests.integration.envoy.conftest import Mesh
 
@@ -80,6 +83,18 @@ async def test_another_address_is_another_client(mesh: Mesh) -> None:
     async with httpx.AsyncClient(transport=transport) as client:
         headers = dict((await client.get(f"{mesh.edge.url}/abc")).json()["headers"])
     assert headers["x-forwarded-for"] == "127.0.0.2"
+
+
+@pytest.mark.parametrize(("hops", "caller"), [(1, "198.51.100.2"), (2, "198.51.100.1")])
+async def test_behind_proxies_the_caller_is_the_one_they_name(
+    mesh: Mesh, tmp_path: Path, hops: int, caller: str
+) -> None:
+    config = replace(mesh.edge.config, trusted_hops=hops)
+    async with edges.running(config, tmp_path) as edge, edge.client() as client:
+        headers = {"x-forwarded-for": "203.0.113.9, 198.51.100.1, 198.51.100.2", "x-forwarded-host": "forged"}
+        seen = dict((await client.get("/abc", headers=headers)).json()["headers"])
+    assert seen["x-forwarded-for"] == caller
+    assert "x-forwarded-host" not in seen
 
 
 @pytest.mark.parametrize("path", ["/abc", "/api/v1/urls/abc", "/api/nowhere"])

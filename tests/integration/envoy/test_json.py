@@ -199,7 +199,14 @@ async def test_other_content_types(mesh: Mesh, content_type: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", [None, "application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"]
+    "content_type",
+    [
+        None,
+        "application/json",
+        "Application/JSON; charset=utf-8",
+        "application/merge-patch+json",
+        "application/x-www-form-urlencoded",  # what `curl -d` says of any body
+    ],
 )
 async def test_json_content_types(mesh: Mesh, content_type: str | None) -> None:
     async with mesh.edge.client() as client:

@@ -1,0 +1,34 @@
+"""How commands say what went wrong: a line for people or JSON for programs, on standard error, and an exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import click
+
+FAILED = 1
+WRONG_USAGE = 2
+NO_ANSWER = 3
+
+
+def fail(exit_code: int, message: str, as_json: bool, **more: object) -> int:
+    """Says why in one line, or as a JSON object with `message` and whatever else is known; returns the exit code."""
+    if as_json:
+        click.echo(json.dumps({"message": message, **more}, indent=2, ensure_ascii=False), err=True)
+    else:
+        _line(message)
+    return exit_code
+
+
+def fail_lines(exit_code: int, messages: Sequence[str]) -> int:
+    """Says several things that went wrong, one line each; returns the exit code."""
+    for message in messages:
+        _line(message)
+    return exit_code
+
+
+def _line(message: str) -> None:
+    # Servers and drivers may say several lines, and a terminal obeys control characters.
+    text = "".join(char if char.isprintable() else " " for char in message)
+    click.echo(f"waypost: {' '.join(text.split())}", err=True)
