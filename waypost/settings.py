@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -41,6 +42,11 @@ def _database_url(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
     if url and not url.startswith(("postgresql://", "postgres://")):
         raise ValueError("must start with postgresql://")
+    # One or more of host:port. The driver takes them to pieces only when it connects, long after the start.
+    for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
+        port = host.rpartition("]")[2].partition(":")[2]
+        if port and not port.isdecimal():
+            raise ValueError("has a port that is no number: write user:password@host:port, with %40 for an @ before it")
     return value
 
 

@@ -109,7 +109,7 @@ class Mesh:
 
     def owner_dsn(self) -> str:
         """The address of its database for the owner, who may do everything."""
-        return EmbeddedDatabase(SupervisorSettings(), DataDir(self.data)).owner_url()
+        return EmbeddedDatabase(SupervisorSettings.from_env({}), DataDir(self.data)).owner_url()
 
     def pid(self, name: str) -> int:
         """The process id of a process of the mesh at this moment; `LookupError` while it has none."""

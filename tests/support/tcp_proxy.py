@@ -55,7 +55,8 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._holds: list[Hold] = []
         self._refused: set[str] = set()
-        self._watched: dict[bytes, asyncio.Event] = {}
+        self._watched: list[tuple[str, bytes, asyncio.Event]] = []
+        self._opened: dict[str, asyncio.Event] = {}
 
     def url(self, url: str) -> str:
         """The database's URL with this proxy in place of the server."""
@@ -79,6 +80,7 @@ class Proxy:
     def cut(self, name: str) -> int:
         """Resets all connections of this name; how many there were."""
         found = [connection for connection in self._connections if connection.name == name]
+        self._opened.setdefault(name, asyncio.Event()).clear()
         for connection in found:
             connection.cut()
         return len(found)
@@ -91,9 +93,25 @@ class Proxy:
         """Lets connections of this name in again."""
         self._refused.discard(name)
 
-    def passing(self, text: bytes) -> asyncio.Event:
-        """An event that is set once the server has sent these bytes, in one piece, and the client was given them."""
-        return self._watched.setdefault(text, asyncio.Event())
+    def passing(self, name: str, text: bytes) -> asyncio.Event:
+        """An event: from now on the server has sent these bytes, in one piece, on a connection of this name, and the
+        client was given them."""
+        event = asyncio.Event()
+        self._watched.append((name, text, event))
+        return event
+
+    async def opened(self, name: str) -> None:
+        """Waits until a connection of this name has been let in after the last `cut`."""
+        async with asyncio.timeout(10):
+            await self._opened.setdefault(name, asyncio.Event()).wait()
+
+    def release(self) -> None:
+        """Ends everything that was ordered: nothing is held or refused any more."""
+        for hold in self._holds:
+            hold.release()
+        self._holds.clear()
+        self._refused.clear()
+        self._watched.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -110,6 +128,7 @@ class Proxy:
             server_writer.write(first)
             connection = _Connection(name, writer, server_writer)
             self._connections.add(connection)
+            self._opened.setdefault(name, asyncio.Event()).set()
             try:
                 with contextlib.closing(server_writer):
                     await _first_done(
@@ -123,7 +142,7 @@ class Proxy:
         self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_server: bool
     ) -> None:
         while data := await reader.read(READ_BYTES):
-            for hold in self._holds:
+            for hold in tuple(self._holds):
                 if hold.name != name or hold.over.is_set():
                     continue
                 if hold.both_ways or (from_server and (hold.caught.is_set() or hold.containing in data)):
@@ -132,13 +151,12 @@ class Proxy:
             writer.write(data)
             await writer.drain()
             if from_server:
-                for text, event in self._watched.items():
-                    if text in data:
+                for watched, text, event in self._watched:
+                    if watched == name and text in data:
                         event.set()
 
     async def _close(self) -> None:
-        for hold in self._holds:
-            hold.release()
+        self.release()
         for connection in set(self._connections):
             connection.cut()
         for task in set(self._tasks):

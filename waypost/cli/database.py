@@ -22,7 +22,8 @@ NAME = "WAYPOST_DATABASE_URL"
 _WRONG = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
-    asyncpg.ClientConfigurationError,
+    # How the driver takes a URL that it cannot read, or one of its own errors that is a ValueError too.
+    ValueError,
 )
 # It is there, but takes nobody now: it starts, stops, or is full.
 _AWAY = (asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.PostgresConnectionError)

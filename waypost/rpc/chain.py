@@ -25,8 +25,8 @@ from waypost.telemetry import Metrics
 
 Handler = Callable[[CallContext, bytes], Awaitable[bytes]]
 
-# Seconds. At its deadline a caller hangs up, and whether that or our own timer comes first is chance.
-_HANG_UP = 0.005
+# At its deadline a caller hangs up, and gRPC has told us that time rounded up by as much as this part of it.
+_ROUNDED = 0.02
 
 # Characters of a text that a caller may have chosen, in a log line.
 _LOGGED = 500
@@ -94,7 +94,7 @@ class Observe:
                 context.set_trailing_metadata([("retry-after", str(e.status.retry_after))])
             raise
         except asyncio.CancelledError:
-            late = context.deadline and context.time_remaining() < _HANG_UP
+            late = context.deadline and context.time_remaining() <= context.timeout * _ROUNDED
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise
         except BaseException as e:

@@ -96,7 +96,7 @@ class Health:
         }
 
     async def begin(self) -> None:
-        """Says `NOT_SERVING` for everything it will speak of. Before the port opens: grpcio's servicer begins with yes."""
+        """Says `NOT_SERVING` of all it will speak of. Before the port opens: grpcio's servicer begins with a yes."""
         await self._publish()
         for check in self._checks:
             self._metrics.dependency_up.labels(check.name).set(0)

@@ -177,9 +177,7 @@ class _Running:
         self._begin(watch_loop_lag(service.metrics.loop_lag), "loop lag")
         # What start-up made lives for good: the collector need not walk it again and again.
         gc.freeze()
-        ports = Ports(
-            self._rpc.port, metrics_socket.getsockname()[1], web_socket.getsockname()[1] if web_socket else 0
-        )
+        ports = Ports(self._rpc.port, metrics_socket.getsockname()[1], web_socket.getsockname()[1] if web_socket else 0)
         self._log.info(
             "serving", control=ports.control, metrics=ports.metrics, web=ports.web, rpc_services=self._services
         )

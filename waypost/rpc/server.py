@@ -13,10 +13,9 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health
-from grpc_reflection.v1alpha import reflection
 
 from waypost.errors import Draining, MalformedRequest, UnknownMethod
-from waypost.rpc import chain
+from waypost.rpc import chain, reflection
 from waypost.rpc.context import CallContext
 from waypost.rpc.ports import PortInUse, address, listen
 from waypost.rpc.status import DETAILS_KEY, RpcError
@@ -24,6 +23,7 @@ from waypost.rpc.status import DETAILS_KEY, RpcError
 HEALTH_CHECK = f"/{health.SERVICE_NAME}/Check"
 
 _FLUSH_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
 _REOPEN_SECONDS = 10.0
 
 
@@ -109,7 +109,7 @@ def endpoint(table: MethodTable) -> chain.Handler:
 
 @dataclass(frozen=True, slots=True)
 class RpcServerOptions:
-    """Bounds of a control port: sizes in bytes, `max_connections`' streams each."""
+    """Bounds of a control port: sizes in bytes, streams of each connection, calls that wait to be taken up."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -117,6 +117,7 @@ class RpcServerOptions:
     # The 32 KiB of headers that the edge lets through, and what gRPC counts for each one besides.
     max_metadata_bytes: int = 49_152
     max_concurrent_streams: int = 1000
+    max_pending: int = 10_000
 
 
 class RpcServer:
@@ -125,7 +126,7 @@ class RpcServer:
     def __init__(self, table: MethodTable, handler: chain.Handler, options: RpcServerOptions) -> None:
         self._options = options
         self._streams = _Streams()
-        reflected = method_table([reflection.aio.ReflectionServicer((*table.services, reflection.SERVICE_NAME))])
+        reflected = method_table([reflection.servicer(table.services)])
         self._methods = _Methods(table.unary, {**table.streaming, **reflected.streaming}, handler, self._streams)
         self._server: grpc.aio.Server | None = None
         self.port = 0
@@ -145,11 +146,10 @@ class RpcServer:
         (seen with 1.85.1). The server is made anew on its port.
         """
         log = structlog.get_logger()
-        while True:
-            assert self._server is not None, "run() comes after start()"
+        while self._server is not None:
             try:
-                # Without a timeout, cancelling this would cancel grpcio's own future.
-                if await self._server.wait_for_termination(timeout=3600):
+                # In turns: grpcio tells of its failure only at the end of one, or when all peers have hung up.
+                if await self._server.wait_for_termination(timeout=_LOOK_SECONDS):
                     continue
             except Exception as error:
                 log.error("control port failed; it is opened again", error=str(error))
@@ -181,8 +181,10 @@ class RpcServer:
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_metadata_size", options.max_metadata_bytes),
                 ("grpc.absolute_max_metadata_size", options.max_metadata_bytes * 2),
-                ("grpc.server.max_pending_requests", 10_000),
-                ("grpc.server.max_pending_requests_hard_limit", 20_000),
+                # Beyond 1,000 calls that Python has not taken up yet grpcio begins to answer CANCELLED by chance; the
+                # chain says RESOURCE_EXHAUSTED and when to come back.
+                ("grpc.server.max_pending_requests", options.max_pending),
+                ("grpc.server.max_pending_requests_hard_limit", options.max_pending * 2),
                 ("grpc.max_concurrent_streams", options.max_concurrent_streams),
                 # Envoy's and our channels' keepalive pings are welcome; a flood is answered with GOAWAY.
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

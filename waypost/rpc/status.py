@@ -38,7 +38,8 @@ class RpcStatus:
         """Whole seconds after which to try again, as HTTP's Retry-After has them; None: the details do not say."""
         for detail in self.details:
             if isinstance(detail, error_details_pb2.RetryInfo):
-                return max(1, math.ceil(detail.retry_delay.ToMicroseconds() / 1_000_000))
+                delay_us: int = detail.retry_delay.ToMicroseconds()
+                return max(1, math.ceil(delay_us / 1_000_000))
         return None
 
     def to_proto(self) -> status_pb2.Status:

@@ -1,0 +1,312 @@
+"""The `waypost` command against a mesh: what it prints, and the exit codes that scripts go by."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+import waypost
+from tests.e2e.api import Api, fresh_alias
+from tests.support.mesh import Mesh, free_ports, without_settings
+from tests.support.postgres import Server, run
+from waypost.adapters.migrate import migrations, status
+
+DONE, FAILED, WRONG_USAGE, NO_ANSWER = range(4)
+
+
+def command(env: Mapping[str, str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of `waypost …`."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("waypost")), *arguments],
+        env=env,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def one_line(said: tuple[int, str, str], code: int) -> str:
+    """What a failed command says; asserts its exit code, and that it says it in one line that begins with its name."""
+    assert (said[0], said[1]) == (code, ""), said
+    (line,) = said[2].splitlines()
+    assert line.startswith("waypost: ")
+    return line.removeprefix("waypost: ")
+
+
+def test_make_show_and_delete_a_link(api: Api) -> None:
+    env, alias = api.mesh.env, fresh_alias()
+    short_url = f"{api.mesh.http_url}/{alias}"
+    url = "https://аpple.com/?é"
+    made = command(env, "links", "create", url, "--alias", alias, "--ttl", "7d", "--redirect-status", "308")
+    assert made == (DONE, f"{short_url}\n", "")
+    assert api.http.get(f"/{alias}").status_code == 308
+
+    code, said, _ = command(env, "links", "get", alias)
+    rows = dict(line.split(maxsplit=1) for line in said.splitlines())
+    link = api.link(alias)
+    assert code == DONE
+    assert rows == {
+        **{name: str(value) for name, value in link.items()},
+        "state": "active",
+        "destination_flags": "international_host, mixed_script, confusable",
+    }
+    # Columns line up.
+    assert len({line.index(line.split(maxsplit=1)[1]) for line in said.splitlines()}) == 1
+
+    assert command(env, "links", "delete", alias) == (DONE, f"deleted {short_url}\n", "")
+    assert command(env, "links", "delete", alias) == (DONE, f"deleted {short_url}\n", "")
+    assert "state" in command(env, "links", "get", alias)[1]
+    assert api.http.get(f"/{alias}").status_code == 410
+
+
+def test_the_same_as_json(api: Api) -> None:
+    env = api.mesh.env
+    code, said, errors = command(env, "links", "create", "https://a.example/", "--json")
+    link = json.loads(said)
+    assert (code, errors, link) == (DONE, "", api.link(link["short_code"]))
+    code, said, _ = command(env, "links", "get", "--json", link["short_code"])
+    assert (code, json.loads(said)) == (DONE, link)
+    code, said, _ = command(env, "links", "delete", "--json", link["short_code"])
+    assert (code, json.loads(said)["state"]) == (DONE, "LINK_STATE_DELETED")
+
+
+def test_when_a_link_ends(api: Api) -> None:
+    ends = "2098-01-01T00:00:00Z"
+    code, said, _ = command(api.mesh.env, "links", "create", "https://a.example/", "--expires-at", ends, "--json")
+    assert (code, json.loads(said)["expires_at"]) == (DONE, ends)
+
+
+def test_refusals(mesh: Mesh) -> None:
+    assert one_line(command(mesh.env, "links", "get", "nobody-has-this"), FAILED) == (
+        "no link has the short code 'nobody-has-this'"
+    )
+    # Each field on a line of its own, by the name that it has here.
+    code, said, errors = command(
+        mesh.env, "links", "create", "javascript:x", "--alias", "api", "--ttl", "0", "--redirect-status", "301"
+    )
+    assert (code, said) == (FAILED, "")
+    assert [line.split()[:2] for line in errors.splitlines()] == [
+        ["waypost:", "URL"],
+        ["waypost:", "--alias"],
+        ["waypost:", "--ttl"],
+    ]
+
+
+def test_refusals_as_json(mesh: Mesh) -> None:
+    code, said, errors = command(mesh.env, "links", "create", "javascript:x", "--json")
+    error = json.loads(errors)
+    assert (code, said, error["code"]) == (FAILED, "", "INVALID_ARGUMENT")
+    assert error["message"].startswith("url: ")
+    assert [detail["@type"].rpartition(".")[2] for detail in error["details"]] == ["ErrorInfo", "BadRequest"]
+    code, _, errors = command(mesh.env, "links", "delete", "nobody-has-this", "--json")
+    assert (code, json.loads(errors)["code"]) == (FAILED, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_another_server(mesh: Mesh, scheme: str) -> None:
+    elsewhere = {**without_settings(mesh.env), "WAYPOST_HTTP_PORT": "1"}
+    for port in ("http", "gateway_control"):
+        server = f"{scheme}127.0.0.1:{mesh.ports[port]}"
+        assert command(elsewhere, "links", "create", "https://a.example/", "--server", server)[0] == DONE
+        assert command({**elsewhere, "WAYPOST_SERVER": server}, "links", "create", "https://a.example/")[0] == DONE
+        # The option is nearer than the environment.
+        env = {**elsewhere, "WAYPOST_SERVER": "127.0.0.1:1"}
+        assert command(env, "links", "create", "https://a.example/", "--server", server)[0] == DONE
+
+
+def test_a_proxy_for_the_way_out_is_not_asked_for_this_machine(mesh: Mesh) -> None:
+    env = {**mesh.env, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    assert command(env, "links", "create", "https://a.example/")[0] == DONE
+
+
+def test_nobody_answers(mesh: Mesh) -> None:
+    (port,) = free_ports(1)
+    for server in (f"127.0.0.1:{port}", f"127.0.0.1:{mesh.ports['gateway_metrics']}", "no-such-host.invalid:8080"):
+        said = one_line(command(mesh.env, "links", "get", "x", "--server", server), NO_ANSWER)
+        assert said.startswith(f"no Waypost answers at {server}")
+    code, said, errors = command(mesh.env, "links", "get", "x", "--json", "--server", f"127.0.0.1:{port}")
+    assert (code, said, json.loads(errors)["code"]) == (NO_ANSWER, "", "UNAVAILABLE")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["links", "create"], "Missing argument 'URL'"),
+        (["links", "create", "https://a.example/", "--ttl", "soon"], "7d"),
+        (["links", "create", "https://a.example/", "--redirect-status", "303"], "'302'"),
+        (["links", "make"], "No such command 'make'"),
+        (["lniks"], "No such command 'lniks'"),
+        (["config", "--yaml"], "--yaml"),
+        (["up", "now"], "now"),
+    ],
+)
+def test_wrong_usage(mesh: Mesh, arguments: list[str], hint: str) -> None:
+    code, said, errors = command(mesh.env, *arguments)
+    assert (code, said) == (WRONG_USAGE, "")
+    assert errors.startswith("Usage: waypost")
+    assert hint in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--ttl", "1h", "--expires-at", "2098-01-01T00:00:00Z"], "--expires-at"),
+        (["--expires-at", "tomorrow"], "2030-01-31T12:00:00Z"),
+        (["--server", "ftp://x"], "--server"),
+        (["--server", "https://x/path"], "--server"),
+        (["--server", "host"], "host:port"),
+    ],
+)
+def test_options_that_make_no_sense(mesh: Mesh, arguments: list[str], hint: str) -> None:
+    assert hint in one_line(command(mesh.env, "links", "create", "https://a.example/", *arguments), WRONG_USAGE)
+
+
+BAD = [
+    pytest.param({"WAYPOST_HTTP_PORT": "http"}, "WAYPOST_HTTP_PORT", id="no number"),
+    pytest.param({"WAYPOST_HTTP_PORT": "65536"}, "WAYPOST_HTTP_PORT", id="no port"),
+    pytest.param({"WAYPOST_HTP_PORT": "8080"}, "did you mean WAYPOST_HTTP_PORT?", id="a slip of the pen"),
+    pytest.param({"WAYPOST_DATABASE_URL": "mysql://u:secret@h/d"}, "WAYPOST_DATABASE_URL", id="another database"),
+]
+
+
+@pytest.mark.parametrize(("bad", "hint"), BAD)
+@pytest.mark.parametrize("words", [["up"], ["config"], ["migrate"], ["links", "get", "x"]], ids=" ".join)
+def test_bad_settings(mesh: Mesh, words: list[str], bad: dict[str, str], hint: str) -> None:
+    said = one_line(command({**mesh.env, **bad}, *words), WRONG_USAGE)
+    assert hint in said
+    assert "secret" not in said
+
+
+def test_several_bad_settings_are_all_named(mesh: Mesh) -> None:
+    env = {**mesh.env, "WAYPOST_HTTP_PORT": "x", "WAYPOST_DRAIN_SECONDS": "-1", "WAYPOST_NOPE": "1"}
+    code, said, errors = command(env, "config", "--json")
+    assert (code, said) == (WRONG_USAGE, "")
+    problems = json.loads(errors)["problems"]
+    assert [problem.split()[0] for problem in sorted(problems)] == [
+        "WAYPOST_DRAIN_SECONDS",
+        "WAYPOST_HTTP_PORT",
+        "WAYPOST_NOPE",
+    ]
+
+
+def test_config(mesh: Mesh) -> None:
+    code, said, errors = command(mesh.env, "config", "--json")
+    assert (code, errors) == (DONE, "")
+    shown: dict[str, dict[str, str]] = json.loads(said)
+    assert list(shown) == ["waypost up", "gateway", "ratelimiter", "workers", "waypost links"]
+    assert shown["waypost up"]["WAYPOST_DATA_DIR"] == str(mesh.data)
+    assert shown["gateway"]["WAYPOST_PUBLIC_URL"] == mesh.http_url
+    assert shown["gateway"]["WAYPOST_RATELIMITER_ADDRESS"] == f"127.0.0.1:{mesh.ports['ratelimiter_control']}"
+    assert shown["workers"]["WAYPOST_SWEEP_INTERVAL_SECONDS"] == "1"
+
+    code, said, _ = command(mesh.env, "config")
+    assert code == DONE
+    lines = said.splitlines()
+    assert [line.removeprefix("# ") for line in lines if line.startswith("# ")] == list(shown)
+    assert f"WAYPOST_HTTP_PORT={mesh.ports['http']}    # set" in lines
+    assert "WAYPOST_LOG_LEVEL=info" in lines
+    flat = [line.removesuffix("    # set") for line in lines if line and not line.startswith("#")]
+    assert flat == [f"{name}={value}" for values in shown.values() for name, value in values.items()]
+
+
+def test_config_shows_no_secret(mesh: Mesh) -> None:
+    url = "postgresql://waypost:pa55word@db.example:5432/waypost"
+    env = {**mesh.env, "WAYPOST_DATABASE_URL": url, "WAYPOST_DATABASE_API_URL": url.replace("pa55word", "an0ther")}
+    for arguments in (["config"], ["config", "--json"]):
+        code, said, errors = command(env, *arguments)
+        assert (code, errors) == (DONE, "")
+        assert "pa55word" not in said
+        assert "an0ther" not in said
+        assert "********" in said
+    # Nor that of the embedded database, which nobody has set.
+    assert "postgresql://" not in command(mesh.env, "config")[1]
+
+
+def test_config_says_what_has_no_effect(mesh: Mesh) -> None:
+    code, said, _ = command({**mesh.env, "WAYPOST_REDIS_URL": "redis://x"}, "config")
+    assert code == DONE
+    assert "# WAYPOST_REDIS_URL has no effect in this version" in said
+
+
+def test_version(mesh: Mesh) -> None:
+    # Not even a bad setting keeps anyone from asking which version it is that refuses it.
+    for env in (mesh.env, {**mesh.env, "WAYPOST_HTTP_PORT": "x"}):
+        assert command(env, "version") == (DONE, f"waypost {waypost.__version__}\n", "")
+        code, said, _ = command(env, "version", "--json")
+        assert (code, json.loads(said)) == (DONE, {"version": waypost.__version__})
+
+
+@pytest.fixture
+def own(postgres: Server) -> dict[str, str]:
+    """An environment that names an empty database."""
+    url = postgres.make_database(empty=True).url()
+    return {"WAYPOST_DATABASE_URL": url}
+
+
+def test_migrate(own: dict[str, str]) -> None:
+    ids = [step.id for step in migrations()]
+    assert command(own, "migrate") == (DONE, "".join(f"applied {one}\n" for one in ids), "")
+    assert all(one.applied_at for one in run(status(own["WAYPOST_DATABASE_URL"])))
+    assert command(own, "migrate") == (DONE, "nothing to do\n", "")
+    code, said, _ = command(own, "migrate", "--json")
+    assert (code, json.loads(said)) == (DONE, {"applied": []})
+
+
+def test_migrate_as_json(own: dict[str, str]) -> None:
+    code, said, _ = command(own, "migrate", "--json")
+    assert (code, json.loads(said)) == (DONE, {"applied": [step.id for step in migrations()]})
+
+
+def test_migrate_without_a_database(own: dict[str, str]) -> None:
+    env = without_settings(own)
+    assert "WAYPOST_DATABASE_URL must be set" in one_line(command(env, "migrate"), WRONG_USAGE)
+
+
+def test_migrate_where_nobody_answers(own: dict[str, str]) -> None:
+    (port,) = free_ports(1)
+    env = {**own, "WAYPOST_DATABASE_URL": f"postgresql://u:secret@127.0.0.1:{port}/d"}
+    assert one_line(command(env, "migrate"), NO_ANSWER) == (
+        "the database of WAYPOST_DATABASE_URL does not answer: Connection refused"
+    )
+    code, said, errors = command(env, "migrate", "--json")
+    assert (code, said, "Connection refused" in json.loads(errors)["message"]) == (NO_ANSWER, "", True)
+
+
+def test_migrate_with_a_wrong_password_or_name(own: dict[str, str], postgres: Server) -> None:
+    url = own["WAYPOST_DATABASE_URL"]
+    secret = postgres.cluster.url().split(":")[2].partition("@")[0]
+    cases: list[tuple[str, Any]] = [
+        (url.replace(secret, "wr0ng"), "authentication failed"),
+        (url.replace("/test_", "/no_such_"), "does not exist"),
+        ("postgresql://h/d?port=x", "does not lead into a database"),
+        ("postgresql://u:wr0ng/@h:5432/d", "port"),
+    ]
+    for wrong, hint in cases:
+        said = one_line(command({**own, "WAYPOST_DATABASE_URL": wrong}, "migrate"), WRONG_USAGE)
+        assert hint in said
+        assert "wr0ng" not in said
+
+
+def test_migrate_of_a_newer_database(own: dict[str, str]) -> None:
+    assert command(own, "migrate")[0] == DONE
+
+    async def age() -> None:
+        connection = await asyncpg.connect(own["WAYPOST_DATABASE_URL"])
+        try:
+            await connection.execute("INSERT INTO schema_migrations VALUES (9999, 'later', 'x')")
+        finally:
+            await connection.close()
+
+    run(age())
+    assert "newer Waypost" in one_line(command(own, "migrate"), WRONG_USAGE)

@@ -1,0 +1,154 @@
+"""Over the limit: refused with the time to come back, each address for itself, and nobody talks his way around it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from google.rpc import error_details_pb2
+
+from tests.e2e.api import Api, calling_from, detail, info, status_of_json, status_of_rpc
+from tests.support.mesh import Mesh, mesh_running
+from waypost.api.v1 import link_service_pb2 as links
+from waypost.api.v1.link_service_pb2_grpc import LinkServiceStub
+
+LIMIT = 5
+RULES = f"""
+domain: waypost
+descriptors:
+  - key: route_class
+    value: create
+    descriptors:
+      - key: remote_address
+        rate_limit: {{algorithm: token_bucket, unit: hour, requests_per_unit: {LIMIT}, burst: {LIMIT}}}
+  - key: probe
+    rate_limit: {{algorithm: token_bucket, unit: hour, requests_per_unit: 2}}
+"""
+RULE = "waypost.route_class_create.remote_address"
+HOUR = 3600
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A mesh that lets an address make five links an hour."""
+    folder: Path = tmp_path_factory.mktemp("limits")
+    (folder / "strict.yaml").write_text(RULES)
+    env = {
+        "WAYPOST_LIMITS_DIR": str(folder),
+        "WAYPOST_PUBLIC_URL": "https://Go.Example.com/s",
+        # A proxy for the way out has nothing to do with how services reach each other.
+        "http_proxy": "http://127.0.0.1:9",
+        "grpc_proxy": "http://127.0.0.1:9",
+    }
+    with mesh_running(env=env) as mesh:
+        yield mesh
+
+
+def create(client: httpx.Client, **headers: str) -> httpx.Response:
+    return client.post("/api/v1/shorten", json={"url": "https://a.example/"}, headers=headers)
+
+
+def test_a_burst_over_the_limit(strict: Mesh) -> None:
+    with calling_from("127.0.0.11", strict) as client:
+        answers = [create(client) for _ in range(LIMIT + 3)]
+        assert [answer.status_code for answer in answers] == [200] * LIMIT + [429] * 3
+        status = status_of_json(answers[-1], 429)
+        assert (status.code, info(status).reason) == (8, "ERROR_REASON_RATE_LIMITED")
+        assert info(status).metadata["limit"] == RULE
+        (violation,) = detail(status, error_details_pb2.QuotaFailure).violations
+        assert violation.subject == RULE
+        delay = detail(status, error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds()
+        # One comes back every twelve minutes.
+        assert 0 < delay <= HOUR / LIMIT
+        assert answers[-1].headers["retry-after"] == str(math.ceil(delay))
+
+        # Reading, deleting and following links go on.
+        code = answers[0].json()["short_code"]
+        assert client.get(f"/api/v1/urls/{code}").status_code == 200
+        assert client.get(f"/{code}").status_code == 302
+        assert client.delete(f"/api/v1/urls/{code}").status_code == 200
+    with calling_from("127.0.0.12", strict) as client:
+        assert create(client).status_code == 200
+
+
+def test_what_is_refused_for_its_fields_counts_too(strict: Mesh) -> None:
+    """Else guessing what is allowed would be free."""
+    with calling_from("127.0.0.13", strict) as client:
+        codes = [client.post("/api/v1/shorten", json={"url": "javascript:x"}).status_code for _ in range(LIMIT + 1)]
+    assert codes == [400] * LIMIT + [429]
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "value"),
+    [
+        ("127.0.0.21", "x-forwarded-for", "192.0.2.{}"),
+        ("127.0.0.22", "x-forwarded-for", "192.0.2.{}, 198.51.100.{}, 127.0.0.1"),
+        ("127.0.0.23", "x-real-ip", "192.0.2.{}"),
+        ("127.0.0.24", "forwarded", "for=192.0.2.{}"),
+        ("127.0.0.25", "x-envoy-external-address", "192.0.2.{}"),
+        ("127.0.0.26", "x-envoy-original-path", "/192.0.2.{}"),
+        ("127.0.0.27", "true-client-ip", "192.0.2.{}"),
+    ],
+)
+def test_a_forged_header_brings_no_new_budget(strict: Mesh, address: str, name: str, value: str) -> None:
+    with calling_from(address, strict) as client:
+        answers = [create(client, **{name: value.replace("{}", str(number))}) for number in range(LIMIT + 1)]
+    assert [answer.status_code for answer in answers] == [200] * LIMIT + [429]
+
+
+def test_json_and_grpc_share_one_budget(strict: Mesh) -> None:
+    request = links.CreateLinkRequest(url="https://a.example/")
+    # gRPC clients cannot choose the address they call from: this is 127.0.0.1, which nothing else here uses.
+    with (
+        calling_from("127.0.0.1", strict) as client,
+        grpc.insecure_channel(f"127.0.0.1:{strict.ports['http']}") as edge,
+        grpc.insecure_channel(strict.grpc_address) as direct,
+    ):
+        assert create(client).status_code == 200
+        for _ in range(2):
+            LinkServiceStub(edge).CreateLink(request, timeout=10)
+            LinkServiceStub(direct).CreateLink(request, timeout=10)
+        assert create(client).status_code == 429
+        for channel in (edge, direct):
+            with pytest.raises(grpc.RpcError) as caught:
+                LinkServiceStub(channel).CreateLink(request, timeout=10)
+            status = status_of_rpc(caught.value)
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert info(status).reason == "ERROR_REASON_RATE_LIMITED"
+            assert detail(status, error_details_pb2.RetryInfo).retry_delay.seconds > 0
+
+
+def test_a_refusal_of_the_limiter_is_an_answer(strict: Mesh) -> None:
+    body = {"domain": "waypost", "descriptors": [{"entries": [{"key": "probe", "value": "x"}]}]}
+    with httpx.Client(base_url=strict.http_url, trust_env=False) as client:
+        answers = [client.post("/api/v1/ratelimit/check", json=body) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert [answer.json()["allowed"] for answer in answers] == [True, True, False]
+    refusal = answers[-1].json()
+    (status,) = refusal["statuses"]
+    assert (status["allowed"], status["limit"], status["remaining"]) == (False, 2, 0)
+    assert status["rule"] == "waypost.probe"
+    assert 0 < float(refusal["retry_after"].removesuffix("s")) <= HOUR / 2
+
+
+def test_the_gateway_really_asked_the_limiter(strict: Mesh) -> None:
+    with httpx.Client(base_url=strict.http_url, trust_env=False) as client:
+        assert client.get("/readyz").json()["checks"]["ratelimiter"]["status"] == "ok"
+
+
+def test_a_public_address_with_a_path(strict: Mesh) -> None:
+    """What links begin with is told, not guessed, and no link leads there."""
+    with calling_from("127.0.0.31", strict) as client:
+        link = create(client).json()
+        assert link["short_url"] == f"https://Go.Example.com/s/{link['short_code']}"
+        for url in (link["short_url"], "https://go.example.com", "http://GO.EXAMPLE.COM.:8443/x"):
+            response = client.post("/api/v1/shorten", json={"url": url})
+            assert "own host" in status_of_json(response, 400).message
+
+
+def test_the_rules_that_come_with_it_let_a_first_test_through(api: Api) -> None:
+    assert all(api.shorten().status_code == 200 for _ in range(50))

@@ -1,0 +1,270 @@
+"""PostgreSQL is gone, or frozen: cached links redirect on, writes are refused in time, and all of it heals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import grpc
+import httpx
+import pytest
+
+from tests.faults.calls import refusal, serving
+from tests.faults.gateways import Gateway, running_gateway
+from tests.support.load import Attempt, Kind, Load, Window, check, make_links, percentile
+from tests.support.mesh import Mesh, running_mesh
+from tests.support.postgres import Server, dispose, make_or_skip, temporary_server
+from tests.support.waiting import until
+from waypost.api.v1 import link_service_pb2 as pb
+from waypost.api.v1.link_service_pb2_grpc import LinkServiceStub
+
+if TYPE_CHECKING:
+    from waypost.api.v1.link_service_pb2_grpc import LinkServiceAsyncStub
+
+AWAY_SECONDS = 5.0
+HEAL_SECONDS = 3.0
+"""From the moment when the database answers again."""
+SETTLED_SECONDS = 3.0
+"""After which breakers have opened, for what was asked first has run into its time limit."""
+QUICK_SECONDS = 0.25
+"""A refusal or a redirect that waits for nobody, on a machine that has other things to do too."""
+COMMAND_SECONDS = 2.0
+"""Most time that the gateway gives a statement."""
+POOL = 4
+
+pytestmark = pytest.mark.slow
+
+
+async def test_a_frozen_database(data: Path) -> None:
+    """SIGSTOP to all of PostgreSQL: nothing is closed, nothing answers."""
+    env = {"WAYPOST_GATEWAY_DATABASE_POOL": str(POOL)}
+    async with running_mesh(data, env) as mesh:
+        links = await make_links(mesh.http_url, 20)
+        async with Load(mesh.http_url, creates=10, redirects=50, links=links) as load:
+            await load.more(20, Kind.CREATE)
+            began = time.monotonic()
+            async with _frozen(mesh):
+                while time.monotonic() < began + AWAY_SECONDS:
+                    await _look_alive(mesh)
+                    await asyncio.sleep(0.2)
+            thawed = time.monotonic()
+            # What begins after this must not fail any more.
+            await asyncio.sleep(HEAL_SECONDS)
+            await load.more(20, Kind.CREATE)
+            await load.end()
+        window = Window(began, thawed + HEAL_SECONDS)
+        for kind in Kind:
+            report = load.log.report(kind, window)
+            healed = max(0.0, report.recovered_after - (thawed - began))
+            settled = [a for a in load.log.of(kind) if began + SETTLED_SECONDS < a.began < thawed]
+            print(f"\n{kind}: {report}; last failure {healed:.2f} s after the thaw; once settled p99 ", end="")
+            print(f"{percentile(settled, 0.99) * 1000:.0f} ms of {len(settled)}")
+            assert report.wrong == 0
+            assert report.failed_outside == 0, load.log.failures(kind)[-3:]
+            assert settled
+            assert percentile(settled, 0.95) < QUICK_SECONDS
+        assert not load.log.failures(Kind.REDIRECT), load.log.failures(Kind.REDIRECT)[:3]
+        # The first look-ups wait for the time limit of a read, and no longer.
+        assert load.log.report(Kind.REDIRECT, window).slowest < 2.0
+        _refused_in_order(load.log.failures(Kind.CREATE))
+        assert not (await check(load.log, mesh.http_url, mesh.owner_dsn())).faults
+        assert not [event for event in mesh.events if event.get("state") in ("restarting", "failed")]
+        await _all_slots_serve(mesh)
+
+
+def _refused_in_order(creates: Sequence[Attempt]) -> None:
+    assert creates
+    for attempt in creates:
+        assert attempt.status == 503, attempt
+        assert "ERROR_REASON_DEPENDENCY_UNAVAILABLE" in attempt.detail
+        assert "google.rpc.RetryInfo" in attempt.detail
+        # Its transaction has several statements, of which only one can have waited to the end.
+        assert attempt.seconds < COMMAND_SECONDS + 1.0, attempt
+
+
+@contextlib.asynccontextmanager
+async def _frozen(mesh: Mesh) -> AsyncIterator[None]:
+    pids = mesh.postgres_pids()
+    try:
+        for pid in pids:
+            _send(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            _send(pid, signal.SIGCONT)
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+async def _look_alive(mesh: Mesh) -> None:
+    """Liveness looks at nothing, and readiness does not fail since a dependency is away."""
+    async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
+        for url in (f"{mesh.http_url}/healthz", f"{mesh.http_url}/readyz"):
+            assert (await client.get(url)).status_code == 200
+        for name in ("gateway", "workers"):
+            url = f"http://127.0.0.1:{mesh.ports[f'{name}_metrics']}"
+            assert (await client.get(f"{url}/health")).status_code == 200
+            assert (await client.get(f"{url}/ready")).status_code == 200
+    async with grpc.aio.insecure_channel(mesh.grpc_address) as channel:
+        assert await serving(channel)
+
+
+async def _all_slots_serve(mesh: Mesh) -> None:
+    """As many statements as a pool has slots can wait for a lock at the same time: none of its slots got lost."""
+    holder = await asyncpg.connect(mesh.owner_dsn(), timeout=10)
+    watcher = await asyncpg.connect(mesh.owner_dsn(), timeout=10)
+    codes = [f"slot-{number}" for number in range(POOL)]
+    await holder.executemany(
+        "INSERT INTO links (workspace_id, short_code, original_url, redirect_status) "
+        "SELECT id, $1, 'https://example.com/slot', 302 FROM workspaces",
+        [(code,) for code in codes],
+    )
+    async with httpx.AsyncClient(base_url=mesh.http_url, timeout=15, trust_env=False) as client:
+
+        async def create() -> None:
+            while True:
+                await client.post("/api/v1/shorten", json={"url": "https://example.com/slots"})
+
+        async def redirect(code: str) -> None:
+            while True:
+                await client.get(f"/{code}")
+
+        async def waiting(name: str) -> int:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'"
+            return int(await watcher.fetchval(query, name))
+
+        async def full() -> bool:
+            return await waiting("gateway") == POOL and await waiting("gateway-redirect") == POOL
+
+        await holder.execute("BEGIN")
+        await holder.execute("LOCK TABLE links IN ACCESS EXCLUSIVE MODE")
+        tasks = [*(asyncio.create_task(create()) for _ in codes), *(asyncio.create_task(redirect(c)) for c in codes)]
+        try:
+            await until(full)
+        finally:
+            await holder.execute("ROLLBACK")
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    for connection in (holder, watcher):
+        await connection.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A PostgreSQL of its own, to be killed."""
+    server = temporary_server()
+    try:
+        make_or_skip(server)
+        yield server
+    finally:
+        dispose(server)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Whoever uses one gateway without an edge."""
+
+    gateway: Gateway
+    channel: grpc.aio.Channel
+    stub: LinkServiceAsyncStub
+    http: httpx.AsyncClient
+
+    async def create(self) -> str:
+        """Makes a link; its short code."""
+        return (await self.stub.CreateLink(pb.CreateLinkRequest(url="https://example.com/"), timeout=5)).short_code
+
+    async def status(self, code: str) -> int:
+        """What a redirect answers."""
+        return (await self.http.get(f"{self.gateway.web_url}/{code}")).status_code
+
+    async def creates_again(self) -> bool:
+        """Whether links can be made."""
+        try:
+            await self.create()
+        except grpc.aio.AioRpcError as error:
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+            return False
+        return True
+
+
+@contextlib.asynccontextmanager
+async def _client(gateway: Gateway) -> AsyncIterator[Client]:
+    async with grpc.aio.insecure_channel(gateway.address) as channel, httpx.AsyncClient(trust_env=False) as http:
+        yield Client(gateway, channel, LinkServiceStub(channel), http)
+
+
+async def test_a_database_that_is_gone_for_a_while(server: Server) -> None:
+    urls = server.cluster.url("waypost_api"), server.cluster.url("waypost_redirect")
+    async with running_gateway(*urls) as gateway, _client(gateway) as client:
+        cached = await client.create()
+        uncached = "uncached"
+        connection = await asyncpg.connect(server.cluster.url())
+        await connection.execute(
+            "INSERT INTO links (workspace_id, short_code, original_url, redirect_status) "
+            "SELECT id, $1, 'https://example.com/', 302 FROM workspaces",
+            uncached,
+        )
+        connection.terminate()
+        assert await client.status(cached) == 302
+
+        await asyncio.to_thread(server.stop, signal.SIGKILL)
+        began, slowest = time.monotonic(), 0.0
+        while time.monotonic() < began + AWAY_SECONDS:
+            asked = time.monotonic()
+            assert await client.status(cached) == 302
+            slowest = max(slowest, time.monotonic() - asked)
+            asked = time.monotonic()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await client.create()
+            answer = refusal(caught.value)
+            assert answer.code is grpc.StatusCode.UNAVAILABLE
+            assert answer.reason == "ERROR_REASON_DEPENDENCY_UNAVAILABLE"
+            assert answer.retry_after is not None
+            assert answer.retry_after > 0
+            assert time.monotonic() - asked < 1.0
+            assert await client.status(uncached) == 503
+            assert await serving(client.channel)
+            await asyncio.sleep(0.05)
+
+        await asyncio.to_thread(server.start)
+        up = time.monotonic()
+        await until(client.creates_again, HEAL_SECONDS)
+        created = time.monotonic() - up
+
+        async def redirects_again() -> bool:
+            return await client.status(uncached) == 302
+
+        await until(redirects_again, HEAL_SECONDS)
+        print(
+            f"\nslowest cached redirect {slowest * 1000:.0f} ms; creates {created:.2f} s after the database, ", end=""
+        )
+        print(f"uncached redirects {time.monotonic() - up:.2f} s")
+
+
+async def test_a_gateway_starts_without_a_database(server: Server) -> None:
+    urls = server.cluster.url("waypost_api"), server.cluster.url("waypost_redirect")
+    await asyncio.to_thread(server.stop)
+    async with running_gateway(*urls, ready=False) as gateway, _client(gateway) as client:
+        await gateway.logged("serving")
+        assert (await client.http.get(f"{gateway.web_url}/healthz")).status_code == 200
+        assert (await client.http.get(f"{gateway.web_url}/readyz")).status_code == 503
+        assert not await serving(client.channel)
+        assert not await client.creates_again()
+        await asyncio.to_thread(server.start)
+        up = time.monotonic()
+        await gateway.logged("ready")
+        await until(client.creates_again, HEAL_SECONDS)
+        assert time.monotonic() - up < HEAL_SECONDS
+        assert await serving(client.channel)

@@ -1,0 +1,113 @@
+"""The gateway's settings: what is refused, and what follows from what is not."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from gateway.settings import Settings
+from waypost.settings import BadSettings
+
+DATABASE = "postgresql://waypost:secret@db/waypost"
+
+
+def settings(**env: str) -> Settings:
+    """Settings from variables without their prefix."""
+    return Settings.from_env({"WAYPOST_DATABASE_URL": DATABASE} | {f"WAYPOST_{name}": env[name] for name in env})
+
+
+def refusal(**env: str) -> str:
+    with pytest.raises(BadSettings) as caught:
+        settings(**env)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_defaults() -> None:
+    found = settings()
+    assert (found.control_port, found.web_port, found.metrics_port) == (50051, 50071, 9101)
+    assert any(ip_address("127.0.0.1") in network for network in found.trusted_networks())
+    assert any(ip_address("::1") in network for network in found.trusted_networks())
+
+
+def test_database_is_needed() -> None:
+    for env in ({}, {"WAYPOST_DATABASE_API_URL": DATABASE}, {"WAYPOST_DATABASE_REDIRECT_URL": DATABASE}):
+        with pytest.raises(BadSettings, match=r"(?i)waypost_database_url must be set"):
+            Settings.from_env(env)
+    found = Settings.from_env({"WAYPOST_DATABASE_API_URL": DATABASE, "WAYPOST_DATABASE_REDIRECT_URL": DATABASE})
+    assert found.api_dsn() == found.redirect_dsn() == DATABASE
+
+
+def test_role_of_its_own_goes_first() -> None:
+    found = settings(DATABASE_API_URL=f"{DATABASE}-api", DATABASE_REDIRECT_URL=f"{DATABASE}-redirect")
+    assert (found.api_dsn(), found.redirect_dsn()) == (f"{DATABASE}-api", f"{DATABASE}-redirect")
+    assert settings().api_dsn() == settings().redirect_dsn() == DATABASE
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://go.example", "https://go.example"),
+        ("https://go.example/", "https://go.example"),
+        ("http://go.example:8080/s/", "http://go.example:8080/s"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_public_url(given: str, kept: str) -> None:
+    assert settings(PUBLIC_URL=given).public_url == kept
+
+
+@pytest.mark.parametrize(
+    "url", ["go.example", "ftp://go.example", "https://", "https://go.example/?a", "https://x/#b", "http://["]
+)
+def test_public_url_is_refused(url: str) -> None:
+    assert refusal(PUBLIC_URL=url).startswith("WAYPOST_PUBLIC_URL ")
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("https://go.example:8443", ("go.example",)),
+        ("http://localhost:8080", ("localhost", "localhost", "127.0.0.1", "[::1]")),
+        ("http://[::1]:8080", ("::1", "localhost", "127.0.0.1", "[::1]")),
+    ],
+)
+def test_own_hosts(url: str, hosts: tuple[str, ...]) -> None:
+    assert settings(PUBLIC_URL=url).own_hosts() == hosts
+
+
+def test_trusted_proxies() -> None:
+    found = settings(TRUSTED_PROXIES=" 10.0.0.0/8 , fd00::/8,192.0.2.1")
+    assert [str(network) for network in found.trusted_networks()] == ["10.0.0.0/8", "fd00::/8", "192.0.2.1/32"]
+
+
+@pytest.mark.parametrize("networks", ["envoy", "10.0.0.1/8", "10.0.0.0/8,", "10.0.0.0/33", "*"])
+def test_trusted_proxies_are_refused(networks: str) -> None:
+    assert refusal(TRUSTED_PROXIES=networks).startswith("WAYPOST_TRUSTED_PROXIES ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GATEWAY_CONTROL_PORT", "65536"),
+        ("GATEWAY_WEB_PORT", "-1"),
+        ("GATEWAY_METRICS_PORT", "http"),
+        ("GATEWAY_DATABASE_POOL", "0"),
+        ("GATEWAY_CACHE_BYTES", "1000"),
+        ("GATEWAY_MAX_STALE_SECONDS", "86401"),
+        ("RATELIMITER_TIMEOUT_MS", "0"),
+        ("GATEWAY_LOCAL_CREATES_PER_MINUTE", "0"),
+        ("ALLOW_PRIVATE_HOSTS", "perhaps"),
+        ("DATABASE_API_URL", "mysql://x"),
+    ],
+)
+def test_value_out_of_bounds_is_refused(name: str, value: str) -> None:
+    assert refusal(**{name: value}).startswith(f"WAYPOST_{name} ")
+
+
+def test_passwords_are_not_shown() -> None:
+    found = settings()
+    assert "secret" not in repr(found)
+    assert "secret" not in str(found.effective())

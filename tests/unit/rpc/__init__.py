@@ -1,0 +1,1 @@
+"""The service template, promise by promise."""
