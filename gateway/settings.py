@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from waypost.settings import DatabaseUrl, Port, ServiceSettings, setting
+from gateway.intake import Intake
+from waypost.settings import DatabaseUrl, Port, PublicUrl, ServiceSettings, setting
 
 
 class Settings(ServiceSettings):
@@ -16,7 +17,7 @@ class Settings(ServiceSettings):
     control_port: Port = setting("WAYPOST_GATEWAY_CONTROL_PORT", 50051, "gRPC port of the gateway.")
     web_port: Port = setting("WAYPOST_GATEWAY_WEB_PORT", 50071, "HTTP port of redirects and pages.")
     metrics_port: Port = setting("WAYPOST_GATEWAY_METRICS_PORT", 9101, "HTTP port of the gateway's health and metrics.")
-    public_url: str = setting(
+    public_url: PublicUrl = setting(
         "WAYPOST_PUBLIC_URL",
         "http://127.0.0.1:8080",
         "What short links start with; its host is refused as a destination.",
@@ -84,11 +85,10 @@ class Settings(ServiceSettings):
 
     @field_validator("public_url")
     @classmethod
-    def _check_public_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("must be like https://go.example.com, with neither query nor fragment")
-        return value.rstrip("/")
+    def _check_public_host(cls, value: str) -> str:
+        # Raises a ValueError that says what is wrong with it.
+        Intake([urlsplit(value).hostname or ""])
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -46,10 +46,20 @@ def _database_url(value: SecretStr) -> SecretStr:
     for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
         port = host.rpartition("]")[2].partition(":")[2]
         if port and not port.isdecimal():
-            raise ValueError("has a port that is no number: write user:password@host:port, with %40 for an @ before it")
+            raise ValueError("has a port that is no number; in a password write / as %2F, # as %23, ? as %3F, @ as %40")
     return value
 
 
+def _public_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be like https://go.example.com, with neither query nor fragment")
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("must be printable ASCII without spaces; write an international host in its xn-- form")
+    return value.rstrip("/")
+
+
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -84,8 +94,8 @@ class Settings(BaseModel):
             settings = cls.model_validate(values)
         except ValidationError as error:
             for e in error.errors():
-                name = str(e["loc"][0]) if e["loc"] else cls.__name__
-                problems.append(f"{name} {_sentence(e['msg'])}")
+                # What several fields together got wrong names them itself.
+                problems.append(f"{e['loc'][0]} {_sentence(e['msg'])}" if e["loc"] else _bare(e["msg"]))
             raise BadSettings(problems) from None
         if problems:
             raise BadSettings(problems)
@@ -147,8 +157,12 @@ def _plain(value: object) -> str:
 
 
 def _sentence(message: str) -> str:
-    text = message.removeprefix("Value error, ").removeprefix("Input ")
+    text = _bare(message)
     return text[:1].lower() + text[1:]
+
+
+def _bare(message: str) -> str:
+    return message.removeprefix("Value error, ").removeprefix("Input ")
 
 
 LogLevel = Literal["debug", "info", "warning", "error"]

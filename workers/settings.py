@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr, model_validator
 
-from waypost.settings import DatabaseUrl, Port, ServiceSettings, setting
+from waypost.settings import DatabaseUrl, Port, PublicUrl, ServiceSettings, setting
 
 
 class Settings(ServiceSettings):
@@ -22,7 +22,7 @@ class Settings(ServiceSettings):
         SecretStr(""),
         "The same database as the login role waypost_sweeper. Empty: WAYPOST_DATABASE_URL, switched to that role.",
     )
-    public_url: str = setting("WAYPOST_PUBLIC_URL", "http://127.0.0.1:8080", "What short links start with.")
+    public_url: PublicUrl = setting("WAYPOST_PUBLIC_URL", "http://127.0.0.1:8080", "What short links start with.")
     sweep_interval_seconds: int = Field(
         60,
         ge=1,

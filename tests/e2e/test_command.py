@@ -289,7 +289,7 @@ def test_migrate_with_a_wrong_password_or_name(own: dict[str, str], postgres: Se
     cases: list[tuple[str, Any]] = [
         (url.replace(secret, "wr0ng"), "authentication failed"),
         (url.replace("/test_", "/no_such_"), "does not exist"),
-        ("postgresql://h/d?port=x", "does not lead into a database"),
+        ("postgresql://h/d?sslmode=x", "does not lead into a database"),
         ("postgresql://u:wr0ng/@h:5432/d", "port"),
     ]
     for wrong, hint in cases:

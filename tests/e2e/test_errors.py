@@ -69,7 +69,9 @@ def test_bodies_without_the_one_thing_needed(api: Api, body: bytes) -> None:
     [
         # The edge's decoder has no way of refusing either; if this fails one day, it has, and they should be refused.
         pytest.param(b'{"url": "https://a.example/", "max_clicks": 5, "nope": {"a": [1]}}', id="unknown fields"),
-        pytest.param(b'{"url": "https://b.example/", "url": "https://a.example/"}', id="a field twice: the last counts"),
+        pytest.param(
+            b'{"url": "https://b.example/", "url": "https://a.example/"}', id="a field twice: the last counts"
+        ),
     ],
 )
 def test_what_passes_though_it_is_odd(api: Api, body: bytes) -> None:
@@ -255,7 +257,11 @@ def test_bytes_that_are_no_message(edge_channel: grpc.Channel, gateway_channel: 
 
 def test_methods_that_nobody_serves(edge_channel: grpc.Channel, gateway_channel: grpc.Channel) -> None:
     for channel in (edge_channel, gateway_channel):
-        for path in ("/waypost.api.v1.LinkService/BatchCreateLinks", "/waypost.api.v1.Nothing/Get", f"/{LONG[:5000]}/X"):
+        for path in (
+            "/waypost.api.v1.LinkService/BatchCreateLinks",
+            "/waypost.api.v1.Nothing/Get",
+            f"/{LONG[:5000]}/X",
+        ):
             nothing: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
             with pytest.raises(grpc.RpcError) as caught:
                 nothing(b"", timeout=TIMEOUT)
@@ -280,6 +286,8 @@ def test_errors_do_not_break_what_goes_on_beside_them(api: Api) -> None:
     assert api.http.get(f"/{code}").status_code == 302
     admin = f"http://127.0.0.1:{api.mesh.ports['envoy_admin']}"
     with httpx.Client(trust_env=False) as client:
-        text = client.get(f"{admin}/stats", params={"filter": r"^cluster\.gateway\..*(protocol_error|ejections_active)$"})
+        text = client.get(
+            f"{admin}/stats", params={"filter": r"^cluster\.gateway\..*(protocol_error|ejections_active)$"}
+        )
     assert text.text
     assert all(line.endswith(": 0") for line in text.text.splitlines()), text.text

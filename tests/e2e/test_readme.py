@@ -161,7 +161,9 @@ def test_how_output_is_compared(shown: list[str], said: str, same: bool) -> None
 
 
 def test_how_blocks_are_read() -> None:
-    text = f"{MARK}\n```console\n$ a \\\n> b\nx\n$ c\n```\n```console\n$ not this\n```\n{MARK}\n```sh\n# so\nd  # e\n```\n"
+    text = (
+        f"{MARK}\n```console\n$ a \\\n> b\nx\n$ c\n```\n```console\n$ not this\n```\n{MARK}\n```sh\n# so\nd  # e\n```\n"
+    )
     first, second = blocks(text)
     assert first == [Example(3, "a \\\nb", ["x"]), Example(6, "c")]
     assert second == [Example(14, "d  # e", quiet=True)]

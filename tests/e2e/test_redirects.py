@@ -25,7 +25,9 @@ EXACT = [
     pytest.param("https://a.example/%2e%2e/%2Fx", id="63"),
     pytest.param("https://a.example/%253D", id="64"),
     pytest.param("https://evil.example#@bank.example", id="15"),
-    pytest.param(f"https://a.example/{SUB_DELIMS}:@-._~/;p=1//x/./../?{SUB_DELIMS}:@/?#{SUB_DELIMS}:@/?", id="RFC 3986"),
+    pytest.param(
+        f"https://a.example/{SUB_DELIMS}:@-._~/;p=1//x/./../?{SUB_DELIMS}:@/?#{SUB_DELIMS}:@/?", id="RFC 3986"
+    ),
     pytest.param("https://a.example/%00?%00#%00", id="NUL, encoded"),
     pytest.param("https://a.example/%E9%ff%c0%80", id="escapes that are no UTF-8"),
     pytest.param("https://a.example/%", id="a lone percent sign"),
@@ -59,14 +61,18 @@ EXACT = [
 
 # Non-ASCII is kept as it is and percent-encoded in the Location, with nothing else touched.
 ENCODED = [
-    pytest.param("https://a.example/café%C3%A9?ü=ß#–", "https://a.example/caf%C3%A9%C3%A9?%C3%BC=%C3%9F#%E2%80%93", id="é"),
+    pytest.param(
+        "https://a.example/café%C3%A9?ü=ß#–", "https://a.example/caf%C3%A9%C3%A9?%C3%BC=%C3%9F#%E2%80%93", id="é"
+    ),
     pytest.param("https://a.example/日本語", "https://a.example/%E6%97%A5%E6%9C%AC%E8%AA%9E", id="日本語"),
     pytest.param("https://a.example/😀", "https://a.example/%F0%9F%98%80", id="beyond 16 bits"),
     pytest.param("https://a.example/cafe\u0301", "https://a.example/cafe%CC%81", id="an accent by itself"),
     pytest.param("https://a.example/a\u202eb", "https://a.example/a%E2%80%AEb", id="RTL override in the path"),
     pytest.param("https://a.example/" + "é" * 4087, "https://a.example/" + "%C3%A9" * 4087, id="24 KiB of Location"),
     pytest.param("https://a.example/" + "€" * 2724, "https://a.example/" + "%E2%82%AC" * 2724, id="24 KiB in threes"),
-    pytest.param("https://a.example/" + "😀" * 2043, "https://a.example/" + "%F0%9F%98%80" * 2043, id="24 KiB in fours"),
+    pytest.param(
+        "https://a.example/" + "😀" * 2043, "https://a.example/" + "%F0%9F%98%80" * 2043, id="24 KiB in fours"
+    ),
 ]
 
 
@@ -173,7 +179,13 @@ def test_paths_that_are_nearly_a_code(api: Api, path: str) -> None:
 
 def test_a_slash_after_the_code_and_other_spellings_of_it(api: Api) -> None:
     code = api.code("https://a.example/")
-    for target in (f"/{code}/", f"//{code}", f"/./{code}", f"/x/../{code}", "/" + "".join(f"%{ord(c):02x}" for c in code)):
+    for target in (
+        f"/{code}/",
+        f"//{code}",
+        f"/./{code}",
+        f"/x/../{code}",
+        "/" + "".join(f"%{ord(c):02x}" for c in code),
+    ):
         assert api.redirect(target) == (302, b"https://a.example/")
 
 

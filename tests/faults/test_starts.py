@@ -75,7 +75,7 @@ async def test_two_meshes_side_by_side(data: Path) -> None:
 async def test_a_port_in_use(nothing: Path, port: str) -> None:
     setting = f"WAYPOST_{port.upper()}_PORT"
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        number = str(taken.getsockname()[1])
+        number = str(taken.getsockname()[1])  # a port of the kernel's choice, which no other mesh picks
         async with running_mesh(nothing, {setting: number}, ready=False) as mesh:
             await _refused(mesh, number, setting)
             assert not mesh.events
@@ -89,7 +89,6 @@ async def test_a_port_in_use(nothing: Path, port: str) -> None:
         ("WAYPOST_DATABASE_URL", "mysql://localhost"),
         ("WAYPOST_GATEWAY_DATABASE_POOL", "0"),
         ("WAYPOST_PUBLIC_URL", "not an address"),
-        ("WAYPOST_LIMITS_DIR", "/nowhere"),
     ],
 )
 async def test_a_bad_setting(nothing: Path, setting: str, value: str) -> None:
@@ -99,6 +98,11 @@ async def test_a_bad_setting(nothing: Path, setting: str, value: str) -> None:
         took = time.monotonic() - began
     print(f"\n{setting}={value}: refused after {took:.2f} s: {mesh.lines[0]}")
     assert took < PROMISED_SECONDS
+
+
+async def test_rules_that_cannot_be_read(nothing: Path) -> None:
+    async with running_mesh(nothing, {"WAYPOST_LIMITS_DIR": "/nowhere"}, ready=False) as mesh:
+        await _refused(mesh, "WAYPOST_LIMITS_DIR", "/nowhere")
 
 
 async def test_the_data_directory_of_a_newer_version(data: Path) -> None:
@@ -120,17 +124,12 @@ async def test_the_database_of_a_newer_version(data: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
-    [
-        {"process": "gateway", "state": "starting"},
-        {"process": "postgres", "state": "starting"},
-        {"process": "postgres", "state": "ready"},
-        {"process": "envoy", "state": "ready"},
-    ],
-    ids=lambda moment: "-".join(moment.values()),
+    [("gateway", "starting"), ("postgres", "starting"), ("postgres", "ready"), ("envoy", "ready")],
+    ids="-".join,
 )
-async def test_a_stop_during_the_first_start(nothing: Path, moment: dict[str, str]) -> None:
+async def test_a_stop_during_the_first_start(nothing: Path, moment: tuple[str, str]) -> None:
     async with running_mesh(nothing, ready=False) as mesh:
-        await mesh.wait_event(**moment)
+        await mesh.wait_event(process=moment[0], state=moment[1])
         assert await mesh.stop() == 0
         assert not mesh.lines
         await mesh.gone(1)

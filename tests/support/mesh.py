@@ -74,7 +74,8 @@ class Mesh:
             "WAYPOST_DATA_DIR": str(data),
             **(env or {}),
         }
-        self.ports = {field: int(self.env[name]) for field, name in fields.items()}
+        # A test may set what is no port at all, to see it refused.
+        self.ports = {field: int(self.env[name]) for field, name in fields.items() if self.env[name].isdecimal()}
         self.events: list[dict[str, Any]] = []
         """What it said on standard error, as it came; `seen`: when, in monotonic seconds."""
         self.lines: list[str] = []

@@ -157,7 +157,7 @@ class Log:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.text.splitlines()]
+        lines = [json.loads(line) for line in self.text.removesuffix("\n").split("\n") if line or self.text]
         assert all(isinstance(line, dict) for line in lines)
         return lines
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import cast
 
 from waypost.setting_names import SETTING_NAMES
-from waypost.settings import PREFIX, BadSettings
+from waypost.settings import PREFIX, BadSettings, Settings
 from waypost.supervisor.settings import SupervisorSettings, authority
 
 SERVICES = ("gateway", "ratelimiter", "workers")
@@ -27,8 +28,11 @@ def names_of(service: str) -> frozenset[str]:
 
     Looked up by name while we run, never imported as a module that we depend on: this package imports no service.
     """
-    settings = importlib.import_module(f"{service}.settings").Settings
-    return frozenset(info.env for info in settings.infos())
+    return frozenset(info.env for info in _settings_of(service).infos())
+
+
+def _settings_of(service: str) -> type[Settings]:
+    return cast(type[Settings], importlib.import_module(f"{service}.settings").Settings)
 
 
 def without_ours(env: Mapping[str, str]) -> dict[str, str]:
@@ -37,11 +41,29 @@ def without_ours(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def check(env: Mapping[str, str], settings: SupervisorSettings) -> None:
-    """Refuses role URLs without the database that they belong to. Raises `BadSettings`."""
+    """Refuses what a service would refuse, and role URLs without the database that they belong to.
+
+    Here it takes no time and touches nothing; a service says so when everything else has been started already. Raises
+    `BadSettings`.
+    """
     if settings.embedded:
         roles = sorted(name for urls in DATABASE_ROLES.values() for name in urls if env.get(name, "").strip())
         if roles:
             raise BadSettings([f"{name} is set, but WAYPOST_DATABASE_URL is not: set both or none" for name in roles])
+    # In place of the embedded database's URLs, whose passwords may not have been made yet.
+    urls = {role: "postgresql://" for roles in DATABASE_ROLES.values() for role in roles.values()}
+    problems: list[str] = []
+    for service in SERVICES:
+        try:
+            own = _settings_of(service)
+        except ImportError:  # said where the service is to be started
+            continue
+        try:
+            own.from_env(for_service(service, names_of(service), env, settings, Path(), urls))
+        except BadSettings as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+    if problems:
+        raise BadSettings(problems)
 
 
 def for_service(

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from waypost.settings import DatabaseUrl, Settings, setting
+from waypost.settings import DatabaseUrl, PublicUrl, Settings, setting
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - named to be told apart, not to listen on
 """Addresses that mean "all of them", with the one under which this machine reaches itself."""
@@ -58,7 +58,7 @@ class SupervisorSettings(Settings):
         "Folder of everything that is kept. Empty: /var/lib/waypost for root, else $XDG_DATA_HOME/waypost or "
         "~/.local/share/waypost.",
     )
-    public_url: str = setting(
+    public_url: PublicUrl = setting(
         "WAYPOST_PUBLIC_URL", "", "Address under which people reach short links. Empty: Envoy's own HTTP address."
     )
     database_url: DatabaseUrl = setting(

@@ -34,7 +34,7 @@ def test_defaults() -> None:
 
 def test_database_is_needed() -> None:
     for env in ({}, {"WAYPOST_DATABASE_API_URL": DATABASE}, {"WAYPOST_DATABASE_REDIRECT_URL": DATABASE}):
-        with pytest.raises(BadSettings, match=r"(?i)waypost_database_url must be set"):
+        with pytest.raises(BadSettings, match=r"^WAYPOST_DATABASE_URL must be set"):
             Settings.from_env(env)
     found = Settings.from_env({"WAYPOST_DATABASE_API_URL": DATABASE, "WAYPOST_DATABASE_REDIRECT_URL": DATABASE})
     assert found.api_dsn() == found.redirect_dsn() == DATABASE

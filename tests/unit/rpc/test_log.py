@@ -79,6 +79,7 @@ async def test_texts_of_callers_cannot_forge_lines() -> None:
             links.script.get_link = fail(error)
             await service.refusal(FORGED.replace("\x00", ""))
         await service.log.rpc(3)
+        links.script.get_link = echo
         for key in ("x-correlation-id", "x-request-id", "user-agent", "x-forwarded-for"):
             for byte in (b"\n", b"\r\n", b"\x00", b"\x1b", b"\x85"):
                 value = b"x" + byte + b'{"event":"forged"}'
