@@ -106,10 +106,14 @@ class Api:
 @contextmanager
 def calling_from(address: str, mesh: Mesh) -> Iterator[httpx.Client]:
     """An HTTP client whose connections come from another address of this machine, for example 127.0.0.2."""
-    with httpx.Client(
-        base_url=mesh.http_url, transport=httpx.HTTPTransport(local_address=address), timeout=20
-    ) as client:
+    transport = httpx.HTTPTransport(local_address=address)
+    with httpx.Client(base_url=mesh.http_url, transport=transport, trust_env=False, timeout=20) as client:
         yield client
+
+
+def channel(mesh: Mesh, port: str) -> grpc.Channel:
+    """A gRPC channel to a port of the mesh, for example `gateway_control`."""
+    return grpc.insecure_channel(f"127.0.0.1:{mesh.ports[port]}", [("grpc.enable_http_proxy", 0)])
 
 
 def status_of_json(response: httpx.Response, http_status: int) -> status_pb2.Status:

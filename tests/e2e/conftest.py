@@ -8,16 +8,46 @@ import grpc
 import httpx
 import pytest
 
-from tests.e2e.api import Api
+from tests.e2e.api import Api, channel
 from tests.support.mesh import Mesh, mesh_running
 
 ENV = {"WAYPOST_SWEEP_INTERVAL_SECONDS": "1"}
+
+STRICT_LIMIT = 5
+STRICT_RULES = f"""
+domain: waypost
+descriptors:
+  - key: route_class
+    value: create
+    descriptors:
+      - key: remote_address
+        rate_limit: {{algorithm: token_bucket, unit: hour, requests_per_unit: {STRICT_LIMIT}, burst: {STRICT_LIMIT}}}
+  - key: probe
+    rate_limit: {{algorithm: token_bucket, unit: hour, requests_per_unit: 2}}
+"""
 
 
 @pytest.fixture(scope="session")
 def mesh() -> Iterator[Mesh]:
     """The session's mesh; tests make links of their own and do not stop anything."""
     with mesh_running(env=ENV) as mesh:
+        yield mesh
+
+
+@pytest.fixture(scope="session")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A mesh as one may run it in public: a name of its own, few links an hour by one address, no private hosts."""
+    folder = tmp_path_factory.mktemp("limits")
+    (folder / "strict.yaml").write_text(STRICT_RULES)
+    env = {
+        "WAYPOST_LIMITS_DIR": str(folder),
+        "WAYPOST_PUBLIC_URL": "https://Go.Example.com/s/",
+        "WAYPOST_ALLOW_PRIVATE_HOSTS": "false",
+        # A proxy for the way out has nothing to do with how services reach each other.
+        "http_proxy": "http://127.0.0.1:9",
+        "grpc_proxy": "http://127.0.0.1:9",
+    }
+    with mesh_running(env=env) as mesh:
         yield mesh
 
 
@@ -31,40 +61,40 @@ def api(mesh: Mesh) -> Iterator[Api]:
 @pytest.fixture(scope="session")
 def edge_channel(mesh: Mesh) -> Iterator[grpc.Channel]:
     """gRPC through Envoy."""
-    with grpc.insecure_channel(f"127.0.0.1:{mesh.ports['http']}") as channel:
-        yield channel
+    with channel(mesh, "http") as edge:
+        yield edge
 
 
 @pytest.fixture(scope="session")
 def gateway_channel(mesh: Mesh) -> Iterator[grpc.Channel]:
     """The gateway's control port."""
-    with grpc.insecure_channel(mesh.grpc_address) as channel:
-        yield channel
+    with channel(mesh, "gateway_control") as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="session")
 def ratelimiter_channel(mesh: Mesh) -> Iterator[grpc.Channel]:
     """The rate limiter's control port."""
-    with grpc.insecure_channel(f"127.0.0.1:{mesh.ports['ratelimiter_control']}") as channel:
-        yield channel
+    with channel(mesh, "ratelimiter_control") as ratelimiter:
+        yield ratelimiter
 
 
 @pytest.fixture(scope="session")
 def workers_channel(mesh: Mesh) -> Iterator[grpc.Channel]:
     """The workers' control port."""
-    with grpc.insecure_channel(f"127.0.0.1:{mesh.ports['workers_control']}") as channel:
-        yield channel
+    with channel(mesh, "workers_control") as workers:
+        yield workers
 
 
 @pytest.fixture(params=["edge_channel", "gateway_channel"])
 def links_channel(request: pytest.FixtureRequest) -> grpc.Channel:
     """LinkService, through Envoy and without it."""
-    channel: grpc.Channel = request.getfixturevalue(request.param)
-    return channel
+    found: grpc.Channel = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(params=["edge_channel", "ratelimiter_channel"])
 def limits_channel(request: pytest.FixtureRequest) -> grpc.Channel:
     """RateLimitService, through Envoy and without it."""
-    channel: grpc.Channel = request.getfixturevalue(request.param)
-    return channel
+    found: grpc.Channel = request.getfixturevalue(request.param)
+    return found

@@ -3,56 +3,28 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-import waypost
 from tests.e2e.api import Api, fresh_alias
+from tests.e2e.shell import DONE, FAILED, NO_ANSWER, WRONG_USAGE, one_line, waypost
 from tests.support.mesh import Mesh, free_ports, without_settings
 from tests.support.postgres import Server, run
+from waypost import __version__
 from waypost.adapters.migrate import migrations, status
-
-DONE, FAILED, WRONG_USAGE, NO_ANSWER = range(4)
-
-
-def command(env: Mapping[str, str], *arguments: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of `waypost …`."""
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("waypost")), *arguments],
-        env=env,
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-def one_line(said: tuple[int, str, str], code: int) -> str:
-    """What a failed command says; asserts its exit code, and that it says it in one line that begins with its name."""
-    assert (said[0], said[1]) == (code, ""), said
-    (line,) = said[2].splitlines()
-    assert line.startswith("waypost: ")
-    return line.removeprefix("waypost: ")
 
 
 def test_make_show_and_delete_a_link(api: Api) -> None:
     env, alias = api.mesh.env, fresh_alias()
     short_url = f"{api.mesh.http_url}/{alias}"
     url = "https://аpple.com/?é"
-    made = command(env, "links", "create", url, "--alias", alias, "--ttl", "7d", "--redirect-status", "308")
+    made = waypost(env, "links", "create", url, "--alias", alias, "--ttl", "7d", "--redirect-status", "308")
     assert made == (DONE, f"{short_url}\n", "")
     assert api.http.get(f"/{alias}").status_code == 308
 
-    code, said, _ = command(env, "links", "get", alias)
+    code, said, _ = waypost(env, "links", "get", alias)
     rows = dict(line.split(maxsplit=1) for line in said.splitlines())
     link = api.link(alias)
     assert code == DONE
@@ -64,35 +36,35 @@ def test_make_show_and_delete_a_link(api: Api) -> None:
     # Columns line up.
     assert len({line.index(line.split(maxsplit=1)[1]) for line in said.splitlines()}) == 1
 
-    assert command(env, "links", "delete", alias) == (DONE, f"deleted {short_url}\n", "")
-    assert command(env, "links", "delete", alias) == (DONE, f"deleted {short_url}\n", "")
-    assert "state" in command(env, "links", "get", alias)[1]
+    assert waypost(env, "links", "delete", alias) == (DONE, f"deleted {short_url}\n", "")
+    assert waypost(env, "links", "delete", alias) == (DONE, f"deleted {short_url}\n", "")
+    assert "state" in waypost(env, "links", "get", alias)[1]
     assert api.http.get(f"/{alias}").status_code == 410
 
 
 def test_the_same_as_json(api: Api) -> None:
     env = api.mesh.env
-    code, said, errors = command(env, "links", "create", "https://a.example/", "--json")
+    code, said, errors = waypost(env, "links", "create", "https://a.example/", "--json")
     link = json.loads(said)
     assert (code, errors, link) == (DONE, "", api.link(link["short_code"]))
-    code, said, _ = command(env, "links", "get", "--json", link["short_code"])
+    code, said, _ = waypost(env, "links", "get", "--json", link["short_code"])
     assert (code, json.loads(said)) == (DONE, link)
-    code, said, _ = command(env, "links", "delete", "--json", link["short_code"])
+    code, said, _ = waypost(env, "links", "delete", "--json", link["short_code"])
     assert (code, json.loads(said)["state"]) == (DONE, "LINK_STATE_DELETED")
 
 
 def test_when_a_link_ends(api: Api) -> None:
     ends = "2098-01-01T00:00:00Z"
-    code, said, _ = command(api.mesh.env, "links", "create", "https://a.example/", "--expires-at", ends, "--json")
+    code, said, _ = waypost(api.mesh.env, "links", "create", "https://a.example/", "--expires-at", ends, "--json")
     assert (code, json.loads(said)["expires_at"]) == (DONE, ends)
 
 
 def test_refusals(mesh: Mesh) -> None:
-    assert one_line(command(mesh.env, "links", "get", "nobody-has-this"), FAILED) == (
+    assert one_line(waypost(mesh.env, "links", "get", "nobody-has-this"), FAILED) == (
         "no link has the short code 'nobody-has-this'"
     )
     # Each field on a line of its own, by the name that it has here.
-    code, said, errors = command(
+    code, said, errors = waypost(
         mesh.env, "links", "create", "javascript:x", "--alias", "api", "--ttl", "0", "--redirect-status", "301"
     )
     assert (code, said) == (FAILED, "")
@@ -104,12 +76,12 @@ def test_refusals(mesh: Mesh) -> None:
 
 
 def test_refusals_as_json(mesh: Mesh) -> None:
-    code, said, errors = command(mesh.env, "links", "create", "javascript:x", "--json")
+    code, said, errors = waypost(mesh.env, "links", "create", "javascript:x", "--json")
     error = json.loads(errors)
     assert (code, said, error["code"]) == (FAILED, "", "INVALID_ARGUMENT")
     assert error["message"].startswith("url: ")
     assert [detail["@type"].rpartition(".")[2] for detail in error["details"]] == ["ErrorInfo", "BadRequest"]
-    code, _, errors = command(mesh.env, "links", "delete", "nobody-has-this", "--json")
+    code, _, errors = waypost(mesh.env, "links", "delete", "nobody-has-this", "--json")
     assert (code, json.loads(errors)["code"]) == (FAILED, "NOT_FOUND")
 
 
@@ -118,24 +90,24 @@ def test_another_server(mesh: Mesh, scheme: str) -> None:
     elsewhere = {**without_settings(mesh.env), "WAYPOST_HTTP_PORT": "1"}
     for port in ("http", "gateway_control"):
         server = f"{scheme}127.0.0.1:{mesh.ports[port]}"
-        assert command(elsewhere, "links", "create", "https://a.example/", "--server", server)[0] == DONE
-        assert command({**elsewhere, "WAYPOST_SERVER": server}, "links", "create", "https://a.example/")[0] == DONE
+        assert waypost(elsewhere, "links", "create", "https://a.example/", "--server", server)[0] == DONE
+        assert waypost({**elsewhere, "WAYPOST_SERVER": server}, "links", "create", "https://a.example/")[0] == DONE
         # The option is nearer than the environment.
         env = {**elsewhere, "WAYPOST_SERVER": "127.0.0.1:1"}
-        assert command(env, "links", "create", "https://a.example/", "--server", server)[0] == DONE
+        assert waypost(env, "links", "create", "https://a.example/", "--server", server)[0] == DONE
 
 
 def test_a_proxy_for_the_way_out_is_not_asked_for_this_machine(mesh: Mesh) -> None:
     env = {**mesh.env, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-    assert command(env, "links", "create", "https://a.example/")[0] == DONE
+    assert waypost(env, "links", "create", "https://a.example/")[0] == DONE
 
 
 def test_nobody_answers(mesh: Mesh) -> None:
     (port,) = free_ports(1)
     for server in (f"127.0.0.1:{port}", f"127.0.0.1:{mesh.ports['gateway_metrics']}", "no-such-host.invalid:8080"):
-        said = one_line(command(mesh.env, "links", "get", "x", "--server", server), NO_ANSWER)
+        said = one_line(waypost(mesh.env, "links", "get", "x", "--server", server), NO_ANSWER)
         assert said.startswith(f"no Waypost answers at {server}")
-    code, said, errors = command(mesh.env, "links", "get", "x", "--json", "--server", f"127.0.0.1:{port}")
+    code, said, errors = waypost(mesh.env, "links", "get", "x", "--json", "--server", f"127.0.0.1:{port}")
     assert (code, said, json.loads(errors)["code"]) == (NO_ANSWER, "", "UNAVAILABLE")
 
 
@@ -152,7 +124,7 @@ def test_nobody_answers(mesh: Mesh) -> None:
     ],
 )
 def test_wrong_usage(mesh: Mesh, arguments: list[str], hint: str) -> None:
-    code, said, errors = command(mesh.env, *arguments)
+    code, said, errors = waypost(mesh.env, *arguments)
     assert (code, said) == (WRONG_USAGE, "")
     assert errors.startswith("Usage: waypost")
     assert hint in errors
@@ -169,7 +141,7 @@ def test_wrong_usage(mesh: Mesh, arguments: list[str], hint: str) -> None:
     ],
 )
 def test_options_that_make_no_sense(mesh: Mesh, arguments: list[str], hint: str) -> None:
-    assert hint in one_line(command(mesh.env, "links", "create", "https://a.example/", *arguments), WRONG_USAGE)
+    assert hint in one_line(waypost(mesh.env, "links", "create", "https://a.example/", *arguments), WRONG_USAGE)
 
 
 BAD = [
@@ -183,14 +155,14 @@ BAD = [
 @pytest.mark.parametrize(("bad", "hint"), BAD)
 @pytest.mark.parametrize("words", [["up"], ["config"], ["migrate"], ["links", "get", "x"]], ids=" ".join)
 def test_bad_settings(mesh: Mesh, words: list[str], bad: dict[str, str], hint: str) -> None:
-    said = one_line(command({**mesh.env, **bad}, *words), WRONG_USAGE)
+    said = one_line(waypost({**mesh.env, **bad}, *words), WRONG_USAGE)
     assert hint in said
     assert "secret" not in said
 
 
 def test_several_bad_settings_are_all_named(mesh: Mesh) -> None:
     env = {**mesh.env, "WAYPOST_HTTP_PORT": "x", "WAYPOST_DRAIN_SECONDS": "-1", "WAYPOST_NOPE": "1"}
-    code, said, errors = command(env, "config", "--json")
+    code, said, errors = waypost(env, "config", "--json")
     assert (code, said) == (WRONG_USAGE, "")
     problems = json.loads(errors)["problems"]
     assert [problem.split()[0] for problem in sorted(problems)] == [
@@ -201,7 +173,7 @@ def test_several_bad_settings_are_all_named(mesh: Mesh) -> None:
 
 
 def test_config(mesh: Mesh) -> None:
-    code, said, errors = command(mesh.env, "config", "--json")
+    code, said, errors = waypost(mesh.env, "config", "--json")
     assert (code, errors) == (DONE, "")
     shown: dict[str, dict[str, str]] = json.loads(said)
     assert list(shown) == ["waypost up", "gateway", "ratelimiter", "workers", "waypost links"]
@@ -210,7 +182,7 @@ def test_config(mesh: Mesh) -> None:
     assert shown["gateway"]["WAYPOST_RATELIMITER_ADDRESS"] == f"127.0.0.1:{mesh.ports['ratelimiter_control']}"
     assert shown["workers"]["WAYPOST_SWEEP_INTERVAL_SECONDS"] == "1"
 
-    code, said, _ = command(mesh.env, "config")
+    code, said, _ = waypost(mesh.env, "config")
     assert code == DONE
     lines = said.splitlines()
     assert [line.removeprefix("# ") for line in lines if line.startswith("# ")] == list(shown)
@@ -224,17 +196,17 @@ def test_config_shows_no_secret(mesh: Mesh) -> None:
     url = "postgresql://waypost:pa55word@db.example:5432/waypost"
     env = {**mesh.env, "WAYPOST_DATABASE_URL": url, "WAYPOST_DATABASE_API_URL": url.replace("pa55word", "an0ther")}
     for arguments in (["config"], ["config", "--json"]):
-        code, said, errors = command(env, *arguments)
+        code, said, errors = waypost(env, *arguments)
         assert (code, errors) == (DONE, "")
         assert "pa55word" not in said
         assert "an0ther" not in said
         assert "********" in said
     # Nor that of the embedded database, which nobody has set.
-    assert "postgresql://" not in command(mesh.env, "config")[1]
+    assert "postgresql://" not in waypost(mesh.env, "config")[1]
 
 
 def test_config_says_what_has_no_effect(mesh: Mesh) -> None:
-    code, said, _ = command({**mesh.env, "WAYPOST_REDIS_URL": "redis://x"}, "config")
+    code, said, _ = waypost({**mesh.env, "WAYPOST_REDIS_URL": "redis://x"}, "config")
     assert code == DONE
     assert "# WAYPOST_REDIS_URL has no effect in this version" in said
 
@@ -242,9 +214,9 @@ def test_config_says_what_has_no_effect(mesh: Mesh) -> None:
 def test_version(mesh: Mesh) -> None:
     # Not even a bad setting keeps anyone from asking which version it is that refuses it.
     for env in (mesh.env, {**mesh.env, "WAYPOST_HTTP_PORT": "x"}):
-        assert command(env, "version") == (DONE, f"waypost {waypost.__version__}\n", "")
-        code, said, _ = command(env, "version", "--json")
-        assert (code, json.loads(said)) == (DONE, {"version": waypost.__version__})
+        assert waypost(env, "version") == (DONE, f"waypost {__version__}\n", "")
+        code, said, _ = waypost(env, "version", "--json")
+        assert (code, json.loads(said)) == (DONE, {"version": __version__})
 
 
 @pytest.fixture
@@ -256,30 +228,30 @@ def own(postgres: Server) -> dict[str, str]:
 
 def test_migrate(own: dict[str, str]) -> None:
     ids = [step.id for step in migrations()]
-    assert command(own, "migrate") == (DONE, "".join(f"applied {one}\n" for one in ids), "")
+    assert waypost(own, "migrate") == (DONE, "".join(f"applied {one}\n" for one in ids), "")
     assert all(one.applied_at for one in run(status(own["WAYPOST_DATABASE_URL"])))
-    assert command(own, "migrate") == (DONE, "nothing to do\n", "")
-    code, said, _ = command(own, "migrate", "--json")
+    assert waypost(own, "migrate") == (DONE, "nothing to do\n", "")
+    code, said, _ = waypost(own, "migrate", "--json")
     assert (code, json.loads(said)) == (DONE, {"applied": []})
 
 
 def test_migrate_as_json(own: dict[str, str]) -> None:
-    code, said, _ = command(own, "migrate", "--json")
+    code, said, _ = waypost(own, "migrate", "--json")
     assert (code, json.loads(said)) == (DONE, {"applied": [step.id for step in migrations()]})
 
 
 def test_migrate_without_a_database(own: dict[str, str]) -> None:
     env = without_settings(own)
-    assert "WAYPOST_DATABASE_URL must be set" in one_line(command(env, "migrate"), WRONG_USAGE)
+    assert "WAYPOST_DATABASE_URL must be set" in one_line(waypost(env, "migrate"), WRONG_USAGE)
 
 
 def test_migrate_where_nobody_answers(own: dict[str, str]) -> None:
     (port,) = free_ports(1)
     env = {**own, "WAYPOST_DATABASE_URL": f"postgresql://u:secret@127.0.0.1:{port}/d"}
-    assert one_line(command(env, "migrate"), NO_ANSWER) == (
+    assert one_line(waypost(env, "migrate"), NO_ANSWER) == (
         "the database of WAYPOST_DATABASE_URL does not answer: Connection refused"
     )
-    code, said, errors = command(env, "migrate", "--json")
+    code, said, errors = waypost(env, "migrate", "--json")
     assert (code, said, "Connection refused" in json.loads(errors)["message"]) == (NO_ANSWER, "", True)
 
 
@@ -293,13 +265,13 @@ def test_migrate_with_a_wrong_password_or_name(own: dict[str, str], postgres: Se
         ("postgresql://u:wr0ng/@h:5432/d", "port"),
     ]
     for wrong, hint in cases:
-        said = one_line(command({**own, "WAYPOST_DATABASE_URL": wrong}, "migrate"), WRONG_USAGE)
+        said = one_line(waypost({**own, "WAYPOST_DATABASE_URL": wrong}, "migrate"), WRONG_USAGE)
         assert hint in said
         assert "wr0ng" not in said
 
 
 def test_migrate_of_a_newer_database(own: dict[str, str]) -> None:
-    assert command(own, "migrate")[0] == DONE
+    assert waypost(own, "migrate")[0] == DONE
 
     async def age() -> None:
         connection = await asyncpg.connect(own["WAYPOST_DATABASE_URL"])
@@ -309,4 +281,4 @@ def test_migrate_of_a_newer_database(own: dict[str, str]) -> None:
             await connection.close()
 
     run(age())
-    assert "newer Waypost" in one_line(command(own, "migrate"), WRONG_USAGE)
+    assert "newer Waypost" in one_line(waypost(own, "migrate"), WRONG_USAGE)

@@ -67,11 +67,9 @@ def test_bodies_without_the_one_thing_needed(api: Api, body: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        # The edge's decoder has no way of refusing either; if this fails one day, it has, and they should be refused.
+        # The edge's decoder has no way of refusing either. If this fails one day, it has, and they should be refused.
         pytest.param(b'{"url": "https://a.example/", "max_clicks": 5, "nope": {"a": [1]}}', id="unknown fields"),
-        pytest.param(
-            b'{"url": "https://b.example/", "url": "https://a.example/"}', id="a field twice: the last counts"
-        ),
+        pytest.param(b'{"url": "https://b.example/", "url": "https://a.example/"}', id="a field twice"),
     ],
 )
 def test_what_passes_though_it_is_odd(api: Api, body: bytes) -> None:

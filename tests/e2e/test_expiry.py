@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -20,7 +21,7 @@ SLACK = timedelta(milliseconds=100)
 
 
 @pytest.fixture
-async def clock(api: Api) -> asyncpg.Connection:
+async def clock(api: Api) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(api.mesh.owner_dsn(), timeout=10)
     yield connection
     await connection.close()
@@ -66,7 +67,7 @@ async def test_the_sweep_marks_what_is_over_and_tells_of_it_once(api: Api, clock
     began = time.monotonic()
     await until(marked)
     assert time.monotonic() - began < 5
-    row = await clock.fetchrow("SELECT expires_at, expired_at, version FROM links WHERE short_code = $1", code)
+    (row,) = await clock.fetch("SELECT expires_at, expired_at, version FROM links WHERE short_code = $1", code)
     assert row["expired_at"] >= row["expires_at"]
     assert row["version"] == 2
 

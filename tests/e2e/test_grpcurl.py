@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.api import Api, fresh_alias
+from tests.e2e.shell import PROGRAMS, shell
 from tests.support.mesh import Mesh
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +25,7 @@ PACKAGE = "waypost.api.v1"
 
 def program() -> Path:
     """The `grpcurl` of this environment; without it the tests are skipped, in CI they fail."""
-    path = Path(sys.executable).with_name("grpcurl")
+    path = PROGRAMS / "grpcurl"
     if not path.is_file():
         if os.environ.get("CI"):
             pytest.fail(f"{path} is missing")
@@ -37,8 +36,8 @@ def program() -> Path:
 def grpcurl(mesh: Mesh, port: str, *arguments: str, options: tuple[str, ...] = ()) -> tuple[int, str]:
     """Exit code and output of `grpcurl [options] HOST:PORT [arguments]`."""
     command = [str(program()), "-plaintext", "-max-time", "10", *options, f"127.0.0.1:{mesh.ports[port]}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, cwd=ROOT)
-    return done.returncode, done.stdout + done.stderr
+    code, output, errors = shell(command, mesh.env, ROOT)
+    return code, output + errors
 
 
 @pytest.mark.parametrize("process", OWN)

@@ -13,8 +13,8 @@ An example that is to be run is a fenced block of the language `console` (or `sh
 
 What follows `$ ` is given to bash in the project's folder; a line that begins with `> ` goes on with the command before
 it. The lines up to the next command are its output, on standard output and error together. In them `…` stands for any
-text within a line, and on a line of its own for any lines, or none. Default ports are the mesh's own when the example is
-run, in commands and in output alike. A block of `sh` has commands only, one a line; they must succeed.
+text within a line, and on a line of its own for any lines, or none. Default ports are the mesh's own when the example
+is run, in commands and in output alike. A block of `sh` has commands only, one a line; they must succeed.
 
 The blocks run in their order and see what those before them have done. Their aliases belong to them: no other test uses
 `first`, `second` or `third`.
@@ -30,6 +30,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.shell import DIRECT
 from tests.support.mesh import Mesh
 from waypost.supervisor.settings import SupervisorSettings
 
@@ -119,7 +120,7 @@ def test_examples(mesh: Mesh, examples: list[Example]) -> None:
         done = subprocess.run(
             ["bash", "-c", here(example.command)],
             cwd=ROOT,
-            env=mesh.env,
+            env={**mesh.env, **DIRECT},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

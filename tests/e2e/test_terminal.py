@@ -18,6 +18,7 @@ from select import select
 import httpx
 import pytest
 
+from tests.e2e.shell import DIRECT, PROGRAMS, shell
 from tests.support.mesh import PATIENCE, Mesh, data_folder
 
 # Makes the terminal that of the session, so that Ctrl-C on it is a signal and not a character.
@@ -62,7 +63,7 @@ def on_a_terminal(mesh: Mesh) -> Iterator[Terminal]:
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-c", BEGIN, str(Path(sys.executable).with_name("waypost")), "up"],
+            [sys.executable, "-c", BEGIN, str(PROGRAMS / "waypost"), "up"],
             env={**mesh.env, "TERM": "xterm-256color", "COLUMNS": "80"},
             cwd="/",
             stdin=theirs,
@@ -86,13 +87,12 @@ def mesh_of_its_own() -> Iterator[Mesh]:
         yield Mesh(data)
 
 
-def run(command: str) -> str:
+def paste(command: str) -> str:
     """What a command says that is pasted into a shell."""
-    folder = Path(sys.executable).parent
-    env = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, check=False, timeout=30)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    env = {**os.environ, **DIRECT, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
+    code, output, errors = shell(command, env)
+    assert code == 0, errors
+    return output
 
 
 def test_what_a_person_reads_and_tries_first(mesh_of_its_own: Mesh) -> None:
@@ -111,7 +111,7 @@ def test_what_a_person_reads_and_tries_first(mesh_of_its_own: Mesh) -> None:
 
         # Both calls work as they stand, also pasted as lines that the terminal has wrapped.
         for call in (shown["shorten"], shown["by gRPC"]):
-            short_url = re.search(r'"short_url": ?"([^"]+)"', run(call))
+            short_url = re.search(r'"short_url": ?"([^"]+)"', paste(call))
             assert short_url
             with httpx.Client(trust_env=False) as client:
                 assert client.get(short_url[1]).headers["location"] == "https://example.com"

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 FEED, READS = "waypost-changes", "gateway-redirect"
 """The application names of a gateway's change feed and of its connections that read redirects."""
 SEEN_SECONDS = 1.0
+MAX_STALE_SECONDS = 2
+"""How long a gateway may go on with what it knows when it can ask nobody."""
+HEAL_SECONDS = 3.0
 POLLERS = 3
 PAUSE = 0.004
 
@@ -85,7 +88,8 @@ async def pair(postgres: Server) -> AsyncIterator[Pair]:
         for _ in range(2):
             proxy = await stack.enter_async_context(proxy_to(postgres.cluster.socket))
             urls = database.url("waypost_api"), proxy.url(database.url("waypost_redirect"))
-            seats.append(Seat(await stack.enter_async_context(running_gateway(*urls)), proxy))
+            env = {"WAYPOST_GATEWAY_MAX_STALE_SECONDS": str(MAX_STALE_SECONDS)}
+            seats.append(Seat(await stack.enter_async_context(running_gateway(*urls, env)), proxy))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(seats[0].gateway.address))
         owner = await asyncpg.connect(database.url())
         stack.push_async_callback(owner.close)
@@ -134,6 +138,14 @@ class Watch:
         """Waits for answers to requests that began after a moment."""
         async with asyncio.timeout(10):
             while sum(answer.began >= after for answer in self.answers) < count:
+                self._news.clear()
+                await self._news.wait()
+
+    async def told(self, target: str) -> None:
+        """Waits until somebody is told this from now on."""
+        seen = len(self.answers)
+        async with asyncio.timeout(10):
+            while not any(answer.target == target for answer in self.answers[seen:]):
                 self._news.clear()
                 await self._news.wait()
 
@@ -267,6 +279,36 @@ async def test_a_read_from_before_a_gap_is_not_trusted_after_it(pair: Pair, kind
         async with Watch(seat, code) as watch:
             await watch.asked(after=changed + SEEN_SECONDS + 0.3, count=20)
     assert judge(watch, old, new, changed, SEEN_SECONDS) < SEEN_SECONDS
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+async def test_a_gateway_that_is_cut_off_serves_no_longer_than_it_may(pair: Pair, kind: str) -> None:
+    code, old = await pair.make()
+    change, new = CHANGES[kind]
+    proxy = pair.second.proxy
+    async with Watch(pair.second, code) as watch:
+        await watch.asked(count=20)
+        cut = time.monotonic()
+        for name in (FEED, READS):
+            proxy.refuse(name)
+            proxy.cut(name)
+        await change(pair, code)
+        await watch.told("503")
+        proxy.release()
+        healed = time.monotonic()
+        await watch.told(new)
+        healed = time.monotonic() - healed
+        await watch.asked(after=time.monotonic(), count=20)
+    targets = [target for target, _ in itertools.groupby(answer.target for answer in watch.answers)]
+    # Requests overlap, so that the turns may; but nobody is told the old target once it is in doubt.
+    last_old = max(answer.began for answer in watch.answers if answer.target == old)
+    first_doubt = min(answer.ended for answer in watch.answers if answer.target == "503")
+    assert last_old <= first_doubt, targets
+    assert set(targets) == {old, "503", new}
+    # Counted from the last heartbeat, which came before the cut; refusals have to be waited for.
+    assert last_old - cut < MAX_STALE_SECONDS + 0.25
+    assert healed < HEAL_SECONDS
+    print(f"\n{kind}, cut off: old target for {last_old - cut:.2f} s, healed after {healed:.2f} s")
 
 
 async def _reconnect_feed(seat: Seat) -> None:

@@ -56,7 +56,7 @@ class Script:
 
 
 class Links(link_service_pb2_grpc.LinkServiceServicer):
-    """LinkService by script; `ResolveLink` is left to the generated base class."""
+    """LinkService by script."""
 
     def __init__(self, script: Script | None = None) -> None:
         self.script = script or Script()
@@ -66,6 +66,12 @@ class Links(link_service_pb2_grpc.LinkServiceServicer):
 
     async def CreateLink(self, request: link_service_pb2.CreateLinkRequest, context: Any) -> Any:
         return await self.script.play(request, context)
+
+    async def DeleteLink(self, request: link_service_pb2.DeleteLinkRequest, context: Any) -> Any:
+        return await self.script.play(request, context)
+
+    async def ResolveLink(self, request: link_service_pb2.ResolveLinkRequest, context: Any) -> Any:
+        return link_service_pb2.ResolveLinkResponse(short_code=request.short_code)
 
 
 class Limits(rate_limit_service_pb2_grpc.RateLimitServiceServicer):
@@ -126,6 +132,11 @@ class Dependency:
 
     def check(self, name: str = "postgres", *, required: bool = True, timeout: float = 0.05) -> Check:
         return Check(name, self.probe, required=required, interval=0.01, timeout=timeout)
+
+    def release(self) -> None:
+        """Lets go of what hangs."""
+        self.hangs = False
+        self.go.set()
 
     async def probe(self) -> None:
         self.started += 1
@@ -198,7 +209,7 @@ class Running:
     stop: asyncio.Event
     task: asyncio.Task[None]
     http: httpx.AsyncClient
-    channel: grpc.aio.Channel
+    channel: Any
     stack: AsyncExitStack = field(repr=False)
 
     def __post_init__(self) -> None:
@@ -232,7 +243,7 @@ class Running:
         """Waits until `/ready` has this status."""
 
         async def look() -> bool:
-            return (await self.ready())[1]["status"] == status
+            return bool((await self.ready())[1]["status"] == status)
 
         await until(look)
 
@@ -251,7 +262,7 @@ class Running:
         values = [value for found, value in (await self.samples()).get(name, []) if labels.items() <= found.items()]
         return sum(values)
 
-    async def another_channel(self, *options: tuple[str, Any]) -> grpc.aio.Channel:
+    async def another_channel(self, *options: tuple[str, Any]) -> Any:
         """A channel with a connection of its own."""
         own = ("grpc.use_local_subchannel_pool", 1)
         return await self.stack.enter_async_context(
@@ -275,6 +286,7 @@ async def running(
     web: Callable[[Health], ASGIApp] | None = None,
     tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
     log_level: str = "info",
+    control_port: int = 0,
     **settings: Any,
 ) -> AsyncIterator[Running]:
     """A service of these servicers for the time of the block; `settings` as fields of `ServiceSettings`."""
@@ -283,7 +295,7 @@ async def running(
     service = Service(
         name="test",
         settings=ServiceSettings(**settings),
-        control_port=0,
+        control_port=control_port,
         metrics_port=0,
         servicers=servicers,
         metrics=metrics,
@@ -297,7 +309,8 @@ async def running(
         log = stack.enter_context(captured_log("test", log_level))
         task = asyncio.create_task(serve(service), name="serve")
         try:
-            await asyncio.wait([ports, task], return_when=asyncio.FIRST_COMPLETED)
+            waited: list[asyncio.Future[Any]] = [ports, task]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 await task
             at = ports.result()
@@ -325,7 +338,9 @@ async def running(
 
 def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     """The `google.rpc.Status` that came with an error, which must say what the error says."""
-    status = status_pb2.Status.FromString(bytes(trailers_of(error)[DETAILS_KEY]))
+    data = trailers_of(error)[DETAILS_KEY]
+    assert isinstance(data, bytes)
+    status = status_pb2.Status.FromString(data)
     assert (status.code, status.message) == (error.code().value[0], error.details())
     return status
 

@@ -23,6 +23,9 @@ from waypost.telemetry import Metrics
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
+# Seconds between two checks while a service is starting.
+_START_INTERVAL = 0.1
+
 
 class Phase(StrEnum):
     """Where a service is in its life."""
@@ -130,7 +133,9 @@ class Health:
                 if not probe.done():
                     probe.cancel()
                 await self._found(check.name, _error(probe, check.timeout))
-                await asyncio.sleep(check.interval)
+                # Until it is up for the first time somebody is waiting for the service.
+                starting = self.phase is Phase.STARTING
+                await asyncio.sleep(min(check.interval, _START_INTERVAL) if starting else check.interval)
         finally:
             if probe is not None:
                 probe.cancel()

@@ -30,6 +30,9 @@ S = TypeVar("S", bound=ServiceSettings)
 
 EXIT_SETTINGS = 2
 
+# Seconds in which those who watch its health hear that a service leaves, before their streams are cut.
+_NOTICE_SECONDS = 0.05
+
 # Seconds for what has been told to end, before it is left behind.
 _END_SECONDS = 5.0
 
@@ -157,7 +160,7 @@ class _Running:
             HttpServer(service.web(self._health), drain_seconds=settings.drain_seconds) if service.web else None
         )
         self._sockets: list[socket.socket] = []
-        self._http: list[asyncio.Task[None]] = []
+        self._http: dict[HttpServer, asyncio.Task[None]] = {}
         self._background: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
@@ -187,7 +190,7 @@ class _Running:
     async def wait(self) -> asyncio.Task[Any] | None:
         """Until the service is told to stop (None), or a task ended that should not have (that one)."""
         stopping = asyncio.create_task(self._service.stop.wait(), name="stop")
-        watched = [*self._background, *self._http]
+        watched = [*self._background, *self._http.values()]
         try:
             await asyncio.wait([stopping, *watched], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -198,16 +201,17 @@ class _Running:
         """Says that it is not ready, serves on for `delay` seconds, refuses new calls, lets those in flight finish."""
         await self._health.drain()
         self._log.info("draining", in_flight=self._admission.in_flight)
-        if delay:
-            # Balancers need a moment to see that this one is leaving; calls are still served meanwhile.
-            await asyncio.sleep(delay)
+        # Balancers need a moment to see that this one is leaving; calls are still served meanwhile.
+        await asyncio.sleep(max(delay, _NOTICE_SECONDS))
         self._admission.refuse_new()
         if self._web_server:
             self._web_server.should_exit = True
         await self._rpc.stop(self._service.settings.drain_seconds, self._admission.wait_idle)
+        if self._web_server:
+            await asyncio.wait([self._http[self._web_server]])
         # Last, so that the state of the drain can be read to its end.
         self._metrics_server.should_exit = True
-        await asyncio.wait(self._http)
+        await asyncio.wait([self._http[self._metrics_server]])
         self._log.info("stopped", in_flight=self._admission.in_flight)
 
     async def close(self) -> None:
@@ -218,7 +222,7 @@ class _Running:
         for task in self._background:
             task.cancel()
         await self._rpc.stop(0.0, self._admission.wait_idle)
-        if tasks := [*self._background, *self._http]:
+        if tasks := [*self._background, *self._http.values()]:
             _, left = await asyncio.wait(tasks, timeout=_END_SECONDS)
             for task in left:
                 self._log.error("task does not end", task=task.get_name())
@@ -234,7 +238,7 @@ class _Running:
         self._background.append(asyncio.create_task(work, name=name))
 
     def _begin_http(self, server: HttpServer, sock: socket.socket) -> None:
-        self._http.append(asyncio.create_task(server.serve(sockets=[sock]), name="http"))
+        self._http[server] = asyncio.create_task(server.serve(sockets=[sock]), name="http")
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

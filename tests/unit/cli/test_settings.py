@@ -52,7 +52,7 @@ def test_what_is_none(text: str) -> None:
     [
         ({}, "127.0.0.1:8080"),
         ({"WAYPOST_HTTP_PORT": "9000"}, "127.0.0.1:9000"),
-        ({"WAYPOST_HTTP_HOST": "0.0.0.0"}, "127.0.0.1:8080"),
+        ({"WAYPOST_HTTP_HOST": "0.0.0.0"}, "127.0.0.1:8080"),  # noqa: S104 - where nobody listens
         ({"WAYPOST_HTTP_HOST": "::"}, "[::1]:8080"),
         ({"WAYPOST_HTTP_HOST": "192.0.2.7"}, "192.0.2.7:8080"),
     ],

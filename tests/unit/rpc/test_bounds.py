@@ -22,6 +22,7 @@ from tests.support.service import (
     running,
     status_of,
 )
+from tests.support.waiting import until
 from waypost import errors
 from waypost.api.v1.link_service_pb2 import CreateLinkRequest
 from waypost.rpc.server import RpcServerOptions
@@ -147,9 +148,7 @@ async def test_a_path_that_is_no_text_does_not_end_the_service(path: bytes) -> N
         assert (await service.get()).short_code == "abc"
         async with raw_call(service.ports.control, path):
             # grpcio's own report of the failure.
-            async with asyncio.timeout(5):
-                while "codec can't decode" not in service.log.text:
-                    await asyncio.sleep(0.01)
+            await until(lambda: "codec can't decode" in service.log.text)
             channel = await service.another_channel(("grpc.initial_reconnect_backoff_ms", 100))
             answer = await channel.unary_unary(GET_LINK)(b"", wait_for_ready=True, timeout=5)
         assert answer == b""

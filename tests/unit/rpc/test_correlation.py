@@ -102,4 +102,3 @@ async def test_a_method_sees_the_metadata_as_received() -> None:
     assert ("x-bytes-bin", b"\x00\xff") in received
     assert context.headers["x-one"] == "1"
     assert context.peer().startswith(("ipv4:127.0.0.1:", "ipv6:"))
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -19,6 +20,7 @@ from tests.support.service import (
     trailers_of,
 )
 from waypost import errors
+from waypost.api.v1.link_service_pb2_grpc import LinkServiceServicer
 from waypost.errors import FieldViolation, WaypostError
 from waypost.rpc import chain
 from waypost.rpc.context import CallContext
@@ -250,9 +252,10 @@ async def test_an_unknown_method_is_refused_with_details(method: str) -> None:
 
 
 async def test_a_method_left_to_the_generated_base_class_is_unknown() -> None:
-    async with running(Links()) as service:
+    nothing: Any = type("Nothing", (LinkServiceServicer,), {})
+    async with running(nothing()) as service:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await service.channel.unary_unary("/waypost.api.v1.LinkService/ResolveLink")(b"")
+            await service.channel.unary_unary(GET_LINK)(b"")
     assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert reason_of(raised.value)[0] == "UNKNOWN_METHOD"
 

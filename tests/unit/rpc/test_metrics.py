@@ -1,4 +1,4 @@
-"""Metrics: rate, errors and duration by method, what runs here, how the loop fares; no caller can add to their number."""
+"""Metrics: rate, errors and duration by method, what runs here, how the loop fares; callers cannot add to them."""
 
 from __future__ import annotations
 

@@ -10,8 +10,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.support.service import GET_LINK, LIMITS, LINKS, Limits, Links, Running, running
 from waypost.api.v1 import rate_limit_service_pb2 as limits_pb
+from waypost.api.v1.link_service_pb2_grpc import LinkServiceServicer
 from waypost.rpc.context import CallContext
 from waypost.rpc.server import endpoint, method_table
+
+LINK_METHODS = {f"/{LINKS}/{name}" for name in ("CreateLink", "GetLink", "DeleteLink", "ResolveLink")}
 
 
 async def _reflect(service: Running, **request: str) -> Any:
@@ -52,9 +55,12 @@ async def test_reflection_lists_every_service() -> None:
 async def test_reflection_describes_a_service() -> None:
     async with running(Links()) as service:
         answer = await _reflect(service, file_containing_symbol=LINKS)
-    (data,) = answer.file_descriptor_response.file_descriptor_proto
-    file = descriptor_pb2.FileDescriptorProto.FromString(data)
+    # The file itself, then all that it imports.
+    file, *imports = map(
+        descriptor_pb2.FileDescriptorProto.FromString, answer.file_descriptor_response.file_descriptor_proto
+    )
     assert (file.package, file.service[0].name) == ("waypost.api.v1", "LinkService")
+    assert set(file.dependency) <= {found.name for found in imports}
 
 
 async def test_reflection_answers_what_it_does_not_know() -> None:
@@ -73,16 +79,20 @@ def test_what_is_no_servicer_is_refused() -> None:
 def test_the_table_has_what_is_served() -> None:
     table = method_table([Links(), Limits()])
     assert table.services == (LINKS, LIMITS)
-    # `DeleteLink` and `ResolveLink` are left to the base class.
-    assert set(table.unary) == {GET_LINK, f"/{LINKS}/CreateLink", f"/{LIMITS}/Check"}
+    assert set(table.unary) == {*LINK_METHODS, f"/{LIMITS}/Check"}
     assert not table.streaming
+
+
+def test_what_is_left_to_the_generated_base_class_is_not_served() -> None:
+    half: Any = type("Half", (LinkServiceServicer,), {"GetLink": Links.GetLink})
+    assert set(method_table([half()]).unary) == {GET_LINK}
 
 
 def test_a_servicer_may_be_derived_further() -> None:
     class Special(Links):
         """A servicer two steps below the generated class."""
 
-    assert set(method_table([Special()]).unary) == {GET_LINK, f"/{LINKS}/CreateLink"}
+    assert set(method_table([Special()]).unary) == LINK_METHODS
 
 
 async def test_a_servicer_cannot_tell_which_transport_called_it() -> None:

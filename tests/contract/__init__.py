@@ -1,0 +1,1 @@
+"""What holds for every service, asked of each of them as a process."""
