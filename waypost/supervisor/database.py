@@ -39,10 +39,10 @@ class EmbeddedDatabase:
         """The passwords of the login roles. Raises `CannotStart`."""
         return self._cluster.role_passwords()
 
-    async def prepare(self) -> Program:
+    async def prepare(self, process_group: int) -> Program:
         """Makes the database if there is none (seconds, in a thread). Raises `CannotStart`."""
         cluster = self._cluster
-        await asyncio.to_thread(cluster.initialise)
+        await asyncio.to_thread(cluster.initialise, process_group)
         return Program(
             name="postgres",
             argv=cluster.command(),

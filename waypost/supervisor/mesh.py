@@ -19,8 +19,8 @@ from waypost.supervisor.settings import SupervisorSettings
 class Database(Protocol):
     """A database that is ours to run."""
 
-    async def prepare(self) -> Program:
-        """Makes it if need be and says how it runs. Raises `CannotStart`."""
+    async def prepare(self, process_group: int) -> Program:
+        """Makes it if need be, by programs in the mesh's process group; says how it runs. Raises `CannotStart`."""
         ...
 
 

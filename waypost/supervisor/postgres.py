@@ -66,12 +66,15 @@ class PostgresCluster:
         self._user: OsUser | None = None
         self._programs: postgres_programs.Programs | None = None
         self._known_passwords: dict[str, str] = {}
+        self._process_group: int | None = None
 
-    def initialise(self) -> None:
+    def initialise(self, process_group: int | None = None) -> None:
         """Makes the cluster if there is none, and the files that a start needs. Safe to repeat, also after a crash.
 
+        `process_group`: where the programs run that it needs; whoever watches that group then sees to their end.
         Takes seconds the first time. The caller holds the lock of the data directory. Raises `ClusterError`.
         """
+        self._process_group = process_group
         programs = postgres_programs.find(self._bin_dir)
         self._user = database_user(self._os_user)
         try:
@@ -262,10 +265,12 @@ class PostgresCluster:
             user=user.uid if user else None,
             group=user.gid if user else None,
             extra_groups=[] if user else None,
+            process_group=self._process_group,
         )
         if done.returncode != 0 or "ERROR:" in done.stderr or "FATAL:" in done.stderr:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["it gave no reason"]
-            reason = next((line for line in lines if "rror:" in line or "FATAL" in line or "ERROR" in line), lines[-1])
+            signs = ("rror:", "ERROR", "FATAL", "PANIC", "could not")
+            reason = next((line for line in lines if any(sign in line for sign in signs)), lines[-1])
             program = Path(command[0]).name
             raise ClusterError(f"{program} could not make the database in {self.folder}: {reason.strip()}")
 

@@ -86,7 +86,7 @@ class Supervisor:
         tasks = [
             asyncio.create_task(guard.keep(), name="guardian"),
             asyncio.create_task(self._keep_house(), name="housekeeping"),
-            asyncio.create_task(self._database(), name="database"),
+            asyncio.create_task(self._database(guard), name="database"),
             asyncio.ensure_future(self._failed),
         ]
         try:
@@ -108,12 +108,12 @@ class Supervisor:
             announcement.cancel()
             await asyncio.gather(announcement, return_exceptions=True)
 
-    async def _database(self) -> None:
+    async def _database(self, guard: Guard) -> None:
         database = self._mesh.database
         self._database_missing = "the database"
         if database is not None:
             # Never called off: what it makes on disk must not be left half made.
-            self._preparing = asyncio.create_task(database.prepare())
+            self._preparing = asyncio.create_task(database.prepare(guard.group))
             program = await asyncio.shield(self._preparing)
             child = self._start(program)
             await child.was_ready.wait()

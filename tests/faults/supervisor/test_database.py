@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from tests.faults.supervisor.harness import gone, plan, started
+from tests.support.waiting import until
 from waypost.supervisor.data_dir import DataDir
 from waypost.supervisor.database import EmbeddedDatabase
 from waypost.supervisor.process_table import members
@@ -72,6 +73,16 @@ async def test_a_stop_during_the_first_start_leaves_nothing(data: Path) -> None:
         assert await up.end() == 0
         await gone(up.group)
         assert up.errors == []
+    async with started(plan("a"), data, {**ENV}) as up:
+        await up.ready()
+
+
+async def test_a_kill_while_the_database_is_made_leaves_nothing(data: Path) -> None:
+    async with started(plan("a"), data, {**ENV}) as up:
+        await up.event(process="a", state="ready")
+        await until(lambda: any(process.name == "initdb" for process in members(up.group)))
+        up.stop(signal.SIGKILL)
+        await gone(up.group)
     async with started(plan("a"), data, {**ENV}) as up:
         await up.ready()
 
