@@ -89,7 +89,8 @@ class Settings(BaseModel):
         """
         own = {info.env for info in cls.infos()}
         problems = list(_unknown_names(env, own | set(known))) if known else []
-        values = {name: env[name].strip() for name in own if env.get(name, "").strip()}
+        # Kubernetes may inject an address under the very name of a setting (a Service called waypost-gateway-web).
+        values = {name: value for name in own if (value := env.get(name, "").strip()) and not _injected(name, value)}
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
@@ -138,14 +139,14 @@ def _unknown_names(env: Mapping[str, str], known: set[str]) -> Iterator[str]:
             continue
         # Kubernetes injects these for every service of the namespace.
         rest = name.removeprefix(PREFIX)
-        if ("_SERVICE_" in rest or "_PORT_" in rest or rest.endswith("_PORT")) and env[name].startswith(
-            ("tcp://", "udp://")
-        ):
-            continue
-        if "_SERVICE_" in rest or "_PORT_" in rest:
+        if "_SERVICE_" in rest or "_PORT_" in rest or _injected(name, env[name]):
             continue
         near = difflib.get_close_matches(name, sorted(known), n=1)
         yield f"{name} is not a setting" + (f" (did you mean {near[0]}?)" if near else "")
+
+
+def _injected(name: str, value: str) -> bool:
+    return name.endswith("_PORT") and value.startswith(("tcp://", "udp://"))
 
 
 def _plain(value: object) -> str:

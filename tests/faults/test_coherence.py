@@ -234,6 +234,17 @@ async def test_a_change_while_the_feed_is_a_black_hole(pair: Pair, kind: str) ->
     await _change_watched(pair, kind, code, old, "feed in a black hole")
 
 
+async def test_a_gateway_needs_nobody_to_tell_it_what_it_has_deleted_itself(pair: Pair) -> None:
+    code, old = await pair.make()
+    async with Watch(pair.first, code) as watch:
+        await watch.asked(count=20)
+        # Nothing reaches it, and for most of a second it does not know that.
+        pair.first.proxy.hold(FEED, both_ways=True)
+        changed = await pair.delete(code)
+        await watch.asked(after=changed, count=20)
+    assert judge(watch, old, "410", changed, 0.0) == 0.0
+
+
 @pytest.mark.parametrize("kind", CHANGES)
 @pytest.mark.parametrize("where", ["first", "second"])
 async def test_a_change_overtakes_a_read(pair: Pair, kind: str, where: str) -> None:

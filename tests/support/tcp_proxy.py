@@ -118,7 +118,9 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.closing(writer):
+        # Only `_close` cancels it, and the streams of asyncio would report that as an error of ours.
+        ends = (OSError, asyncio.IncompleteReadError, asyncio.CancelledError)
+        with contextlib.suppress(*ends), contextlib.closing(writer):
             first = await _first_message(reader)
             name = _application_name(first)
             if name in self._refused:

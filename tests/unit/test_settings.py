@@ -197,3 +197,10 @@ def test_every_setting_is_described_for_people() -> None:
 def test_what_every_service_can_be_told_has_bounds(name: str, value: str) -> None:
     with pytest.raises(BadSettings, match=name):
         ServiceSettings.from_env({name: value}, SETTING_NAMES)
+
+
+def test_an_address_that_kubernetes_injects_under_a_settings_name_is_no_value() -> None:
+    class Port(Settings):
+        port: int = setting("WAYPOST_GATEWAY_WEB_PORT", 50071, "A port.")
+
+    assert Port.from_env({"WAYPOST_GATEWAY_WEB_PORT": "tcp://10.0.0.1:80"}, KNOWN).port == 50071

@@ -129,6 +129,7 @@ class RpcServer:
         reflected = method_table([reflection.servicer(table.services)])
         self._methods = _Methods(table.unary, {**table.streaming, **reflected.streaming}, handler, self._streams)
         self._server: grpc.aio.Server | None = None
+        self._stopping = False
         self.port = 0
 
     async def start(self) -> None:
@@ -140,21 +141,20 @@ class RpcServer:
         await self._serve(port)
 
     async def run(self) -> None:
-        """Watches until it is cancelled; raises when the server stopped by itself and does not come back.
+        """Watches until the server is stopped; raises when it stopped by itself and does not come back.
 
         A path that is not UTF-8 ends grpcio's accepting loop, and with it every call, while the process looks well
         (seen with 1.85.1). The server is made anew on its port.
         """
         log = structlog.get_logger()
-        while self._server is not None:
+        while self._server is not None and not self._stopping:
             try:
                 # In turns: grpcio tells of its failure only at the end of one, or when all peers have hung up.
-                if await self._server.wait_for_termination(timeout=_LOOK_SECONDS):
-                    continue
+                await self._server.wait_for_termination(timeout=_LOOK_SECONDS)
             except Exception as error:
                 log.error("control port failed; it is opened again", error=str(error))
-            async with asyncio.timeout(_REOPEN_SECONDS):
-                await self._reopen()
+                async with asyncio.timeout(_REOPEN_SECONDS):
+                    await self._reopen()
 
     async def stop(self, grace: float, idle: Callable[[float], Awaitable[bool]]) -> None:
         """Waits for the calls in flight for at most `grace` seconds (by `idle`), ends open streams, closes the port.
@@ -165,6 +165,7 @@ class RpcServer:
             return
         # Not by grpcio's own grace: that would also wait for streams, which a health `Watch` keeps open for ever.
         finished = await idle(grace)
+        self._stopping = True
         self._streams.end()
         # Answers of calls that the chain is done with may still be on their way out.
         stopping = asyncio.create_task(self._server.stop(_FLUSH_SECONDS if finished else 0.1))
@@ -201,7 +202,7 @@ class RpcServer:
         self._server = server
 
     async def _reopen(self) -> None:
-        while True:
+        while not self._stopping:
             try:
                 await self._serve(self.port)
             except PortInUse:

@@ -121,6 +121,8 @@ async def test_open_streams_do_not_hold_the_stop() -> None:
                 while await stream.read():
                     pass
             assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+            # Told to go, not cut off.
+            assert raised.value.details() == "the server is shutting down; try again, another one will answer"
 
 
 async def test_a_call_that_never_sends_its_message_does_not_hold_the_stop() -> None:
@@ -240,6 +242,10 @@ async def test_a_page_in_flight_finishes_and_the_web_port_takes_no_more() -> Non
             await web.waiting.wait()
             service.stop.set()
             await until(lambda: _closed(service.ports.web))
+            # The control port, which waits for nobody here, is closed and stays so.
+            await until(lambda: _closed(service.ports.control))
+            await asyncio.sleep(0.1)
+            assert await _closed(service.ports.control)
             # Until the last page is out, the state of the drain can be read.
             assert (await service.ready())[1]["status"] == "draining"
             web.held.set()

@@ -90,6 +90,18 @@ async def test_until_every_required_dependency_answered_once_it_is_starting() ->
         await service.status("ok")
 
 
+async def test_it_is_enough_that_each_answered_once_even_if_never_all_together() -> None:
+    postgres, feed = Dependency(), Dependency(up=False)
+    async with running(Links(), checks=[postgres.check("postgres"), feed.check("feed")]) as service:
+        await until(lambda: bool(service.log.of("dependency up")))
+        postgres.error = ConnectionError("away again")
+        await until(lambda: len(service.log.of("dependency down")) == 2)
+        assert (await service.ready())[1]["status"] == "starting"
+        feed.error = None
+        await service.status("degraded")
+        assert (await service.ready())[0] == 200
+
+
 async def test_a_required_dependency_that_goes_away_later_does_not_make_it_unready() -> None:
     postgres = Dependency()
     async with running(Links(), checks=[postgres.check()]) as service:
@@ -120,6 +132,10 @@ async def test_a_probe_without_an_answer_blocks_nothing(heeds_cancellation: bool
         started = limiter.started
         await until(lambda: limiter.started > started + 5)
         assert postgres.at_work <= 1
+        if heeds_cancellation:
+            # One that is given up makes room for the next.
+            started = postgres.started
+            await until(lambda: postgres.started > started + 2)
         postgres.release()
         await service.status("ok")
 

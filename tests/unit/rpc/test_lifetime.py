@@ -13,11 +13,12 @@ from starlette.types import ASGIApp
 
 from tests.support.service import NOT_SERVING, Dependency, Held, Links, captured_log, running
 from tests.support.waiting import until
-from waypost.rpc import process
+from waypost.rpc import process, server
 from waypost.rpc.health import Health
 from waypost.rpc.http import HttpServer
 from waypost.rpc.ports import PortInUse, listen
 from waypost.rpc.process import Ports, Service, serve
+from waypost.rpc.server import RpcServer, RpcServerOptions, endpoint, method_table
 from waypost.settings import ServiceSettings
 from waypost.telemetry import Metrics
 
@@ -79,6 +80,15 @@ async def test_the_ports_of_a_running_service_are_taken() -> None:
                     )
                 )
         assert (await service.get()).short_code == "abc"
+
+
+async def test_grpcio_itself_shares_no_port_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "listen", lambda host, port: socket.socket())
+    table = method_table([Links()])
+    async with running(Links()) as service:
+        second = RpcServer(table, endpoint(table), RpcServerOptions(port=service.ports.control))
+        with pytest.raises(PortInUse):
+            await second.start()
 
 
 async def test_a_port_can_be_used_again_at_once() -> None:
