@@ -63,6 +63,7 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
             MemoryLimiter(settings.local_creates_per_minute),
             timeout=settings.ratelimiter_timeout_ms / 1000,
             breaker=Breaker(failures=3, retry_after=0.25),
+            registry=metrics.registry,
         )
         feed = PostgresChangeFeed(
             redirect_dsn,

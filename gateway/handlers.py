@@ -17,6 +17,7 @@ from waypost.errors import AliasTaken, FieldViolation, InvalidFields, LinkNotFou
 from waypost.model import (
     DEFAULT_REDIRECT_STATUS,
     DEFAULT_WORKSPACE,
+    MESH_LIMIT_DOMAIN,
     REDIRECT_STATUSES,
     Destination,
     EventType,
@@ -30,7 +31,6 @@ from waypost.ports import Clock, Limiter, Storage
 
 T = TypeVar("T")
 
-LIMIT_DOMAIN = "waypost"
 MAX_TTL_SECONDS = 315_360_000
 LAST_EXPIRY_YEAR = 9998
 
@@ -125,7 +125,7 @@ class LinkHandlers:
             LimitEntry("route_class", route_class),
             LimitEntry("remote_address", caller.address),
         )
-        decision = await self._limiter.check(LIMIT_DOMAIN, [descriptor])
+        decision = await self._limiter.check(MESH_LIMIT_DOMAIN, [descriptor])
         if not decision.allowed:
             raise RateLimited(decision.rule, decision.retry_after)
 

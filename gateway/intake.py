@@ -34,7 +34,9 @@ class Intake:
     def __init__(
         self, own_hosts: Collection[str], max_url_bytes: int = MAX_URL_BYTES, allow_private_hosts: bool = True
     ) -> None:
-        self._own_names = frozenset(_own_host(text).name for text in own_hosts)
+        own = [_own_host(text) for text in own_hosts]
+        self._own_names = frozenset(host.name for host in own)
+        self._on_this_machine = any(map(_is_this_machine, own))
         self._max_url_bytes = max_url_bytes
         self._allow_private_hosts = allow_private_hosts
 
@@ -58,7 +60,7 @@ class Intake:
         except BadHost as error:
             raise InvalidFields.one("url", str(error)) from None
         _check_port(port)
-        if host.name in self._own_names:
+        if host.name in self._own_names or (self._on_this_machine and _is_this_machine(host)):
             _refuse(f"leads to this service's own host {host.name}: give the address where the visitor shall end up")
         flags = flags_of(host)
         if DestinationFlag.PRIVATE_HOST in flags and not self._allow_private_hosts:
@@ -141,6 +143,13 @@ def _check_port(port: str | None) -> None:
         _refuse("has a colon but no port after its host: remove the colon or add the port's number")
     if not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
         _refuse("has no valid port after its host: give a number from 1 to 65535, or leave it out with the colon")
+
+
+def _is_this_machine(host: Host) -> bool:
+    """Whether the host is another way to say localhost."""
+    if host.address is not None:
+        return host.address.is_loopback or host.address.is_unspecified
+    return host.name in ("localhost", "localhost.localdomain") or host.name.endswith(".localhost")
 
 
 def _own_host(text: str) -> Host:

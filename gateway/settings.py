@@ -113,9 +113,7 @@ class Settings(ServiceSettings):
 
     def own_hosts(self) -> tuple[str, ...]:
         """The hosts that short links themselves are on."""
-        host = urlsplit(self.public_url).hostname or ""
-        # A Waypost on this machine is reached by any of its names.
-        return (host, "localhost", "127.0.0.1", "[::1]") if host in ("localhost", "127.0.0.1", "::1") else (host,)
+        return (urlsplit(self.public_url).hostname or "",)
 
     def api_dsn(self) -> str:
         """How to reach the database as the role `waypost_api`."""

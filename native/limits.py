@@ -4,7 +4,8 @@ Times are integer microseconds since the Unix epoch, spans integer microseconds;
 arithmetic is exact. Products of a limit and a span need up to 85 bits, a state never more than 53.
 
 `look` decides and changes nothing; `spend` decides and, if it admits, takes the cost. A request that meets several
-limits is looked at in all of them first, so that a refusal by one costs nothing in another.
+limits is looked at in all of them first, so that a refusal by one costs nothing in another; `take` is for a cost that
+was admitted so and must be accounted for whatever happened since.
 
 The algorithms:
 
@@ -111,6 +112,17 @@ def spend(limit: Limit, state: State, hits: int, now_us: int) -> Decision:
     return Decision(True, decision.remaining - hits, reset_after_us, 0)
 
 
+def take(limit: Limit, state: State, hits: int, now_us: int) -> None:
+    """Takes `hits` that are admitted already from `state`, or all that is left if that is less."""
+    current = at(limit, state, now_us)
+    if current.count + hits <= limit.capacity:
+        current.count += hits
+    elif current.count < limit.capacity:
+        current.count, current.fraction = limit.capacity, 0
+    state.updated_us, state.count = current.updated_us, current.count
+    state.previous, state.fraction = current.previous, current.fraction
+
+
 def at(limit: Limit, state: State, now_us: int) -> State:
     """The state as it stands at `now_us`, or when it was last changed if that is later, as a new object."""
     now_us = max(now_us, state.updated_us)
@@ -127,6 +139,12 @@ def at(limit: Limit, state: State, now_us: int) -> State:
     if windows_passed == 1 and limit.algorithm is Algorithm.SLIDING_WINDOW:
         return State(now_us, previous=state.count)
     return State(now_us)
+
+
+def stricter(one: State, other: State) -> State:
+    """A state that admits nothing, now or later, that either of these two would refuse; both are of one time."""
+    larger = max(one, other, key=lambda state: (state.count, -state.fraction))
+    return State(one.updated_us, larger.count, max(one.previous, other.previous), larger.fraction)
 
 
 def used(limit: Limit, state: State) -> int:

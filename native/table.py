@@ -5,9 +5,15 @@ the same size whatever a caller sends, and nobody without the seed can aim two r
 
 When the table is full, a newcomer takes the place of the least used of the next few entries (CLOCK, Corbató 1968, with
 the share of the limit in use in place of the reference bit): of a dead one, back at zero, if there is one, never of one
-that has nothing left. If all of them are spent, newcomers of a rule share one overflow counter, under the same limit,
-until there is room. So memory stays at its cap, an access looks at a fixed number of entries, and what is over its
-limit is not forgiven.
+that has used half of its limit or more. If all of them have, newcomers of a rule share one overflow counter, under the
+same limit, until there is room. So memory stays at its cap and an access looks at a fixed number of entries.
+
+Nothing is forgiven. A counter that is given up alive leaves what it held to its rule's overflow counter, which becomes
+at least as strict (`native.limits.stricter`), and every newcomer of that rule begins with what the overflow counter
+holds. So whatever a client's own counter would refuse in a table without end, this table refuses: what one client is
+admitted stays within the bounds of its limit's algorithm exactly, however many other keys are sent. It holds while a
+rule's numbers stay as they are and time does not go back. The price is paid by the others, who may begin with less than
+their whole limit: by evictions alone with more than half of it, or of a sliding window with some of it.
 """
 
 from __future__ import annotations
@@ -18,15 +24,20 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
-from native.limits import Limit, State, at, used
+from native.limits import Limit, State, at, stricter, used
 
 DEFAULT_CAPACITY = 65_536
 PROBES = 8
 """How many entries a newcomer looks at for one to replace; a table no larger than this is searched in full."""
+SWEEP = 2
+"""How many overflow counters a new one looks at for dead ones; more than one, so that they get fewer."""
 
 
 class CounterKey(NamedTuple):
-    """Names one counter: the rule's identity and the hash of rule and values."""
+    """Names one counter: the rule's identity and the hash of rule and values.
+
+    The counters of one rule have one algorithm and one window.
+    """
 
     rule: tuple[str, ...]
     digest: bytes
@@ -34,7 +45,7 @@ class CounterKey(NamedTuple):
 
 @dataclass(slots=True)
 class _Entry:
-    digest: bytes
+    key: CounterKey
     limit: Limit
     state: State
 
@@ -92,23 +103,22 @@ class Table:
             entry.limit = limit
             return entry.state
         if len(self._slots) < self._capacity:
-            entry = _Entry(key.digest, limit, self._newcomer(key.rule, now_us))
+            entry = _Entry(key, limit, self._newcomer(key.rule, now_us))
             self._slots.append(entry)
         else:
             index = self._victim(now_us)
             if index is None:
                 return self._spill(key.rule, limit, now_us)
-            entry = _Entry(key.digest, limit, self._newcomer(key.rule, now_us))
-            victim = self._slots[index]
-            self.evictions += _used(victim.limit, victim.state, now_us) > 0
-            del self._entries[victim.digest]
+            # Before the victim leaves what it held: that is not this newcomer's, and `find` did not count it either.
+            entry = _Entry(key, limit, self._newcomer(key.rule, now_us))
+            self._evict(self._slots[index], now_us)
             self._slots[index] = entry
             self._hand = (index + 1) % len(self._slots)
         self._entries[key.digest] = entry
         return entry.state
 
     def _victim(self, now_us: int) -> int | None:
-        """Where the least used of the next entries stands; None if each of them has nothing left."""
+        """Where the least used of the next entries stands; None if each of them has used half or more."""
         best: tuple[int, int, int] | None = None
         for step in range(min(PROBES, len(self._slots))):
             index = (self._hand + step) % len(self._slots)
@@ -118,9 +128,26 @@ class Table:
             if in_use == 0:
                 return index
             # Shares of the limit, compared without division.
-            if in_use < capacity and (best is None or in_use * best[1] < best[0] * capacity):
+            if 2 * in_use < capacity and (best is None or in_use * best[1] < best[0] * capacity):
                 best = (in_use, capacity, index)
         return None if best is None else best[2]
+
+    def _evict(self, victim: _Entry, now_us: int) -> None:
+        """Gives `victim` up; what it holds passes to its rule's overflow counter."""
+        del self._entries[victim.key.digest]
+        if _used(victim.limit, victim.state, now_us) == 0:
+            return
+        self.evictions += 1
+        rule, limit = victim.key.rule, victim.limit
+        overflow = self._overflow.get(rule)
+        if overflow is None:
+            self._add_overflow(rule, limit, at(limit, victim.state, now_us), now_us)
+            return
+        # If the rule's numbers have changed in between, by the slower of the two.
+        slower = min(limit, overflow[0], key=lambda limit: limit.limit)
+        # One time for both, also if the clock has gone back since one of them was changed.
+        now_us = max(now_us, victim.state.updated_us, overflow[1].updated_us)
+        self._overflow[rule] = (slower, stricter(at(*overflow, now_us), at(limit, victim.state, now_us)))
 
     def _newcomer(self, rule: tuple[str, ...], now_us: int) -> State:
         """A new counter's state: what the rule's overflow counter still holds, since this key may have spent it."""
@@ -128,13 +155,23 @@ class Table:
         return State() if overflow is None else at(*overflow, now_us)
 
     def _spill(self, rule: tuple[str, ...], limit: Limit, now_us: int) -> State:
-        """The state of the rule's overflow counter; a first one clears away those that have come back to zero."""
+        """The state of the rule's overflow counter, which is made if there is none."""
         overflow = self._overflow.get(rule)
         if overflow is None:
-            self._overflow = {r: o for r, o in self._overflow.items() if _used(*o, now_us) > 0}
-        state = State() if overflow is None else overflow[1]
+            state = State()
+            self._add_overflow(rule, limit, state, now_us)
+            return state
+        self._overflow[rule] = (limit, overflow[1])
+        return overflow[1]
+
+    def _add_overflow(self, rule: tuple[str, ...], limit: Limit, state: State, now_us: int) -> None:
+        """Adds an overflow counter, and clears away those among the oldest that have come back to zero."""
+        for _ in range(min(SWEEP, len(self._overflow))):
+            oldest = next(iter(self._overflow))
+            overflow = self._overflow.pop(oldest)
+            if _used(*overflow, now_us) > 0:
+                self._overflow[oldest] = overflow
         self._overflow[rule] = (limit, state)
-        return state
 
 
 def _used(limit: Limit, state: State, now_us: int) -> int:

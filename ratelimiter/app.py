@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from native.table import Table
-from ratelimiter.handlers import Checker
+from ratelimiter.handlers import Checker, CheckResult
 from ratelimiter.rules import Rules, RulesError
 from ratelimiter.service import RateLimitService
 from ratelimiter.settings import Settings
+from waypost.clock import SteadyClock
 from waypost.rpc.process import Service, serve
 from waypost.settings import BadSettings
 from waypost.telemetry import Metrics
@@ -24,21 +25,35 @@ async def run(settings: Settings) -> None:
         raise BadSettings([f"WAYPOST_LIMITS_DIR: {problem}" for problem in error.problems]) from None
     metrics = Metrics("ratelimiter")
     table = Table(settings.table_capacity)
-    _watch_table(metrics.registry, table)
+    watch_table(metrics.registry, table)
     await serve(
         Service(
             name="ratelimiter",
             settings=settings,
             control_port=settings.control_port,
             metrics_port=settings.metrics_port,
-            servicers=[RateLimitService(Checker(rules, table, clock_us=lambda: time.time_ns() // 1000))],
+            servicers=[
+                RateLimitService(Checker(rules, table, clock_us=SteadyClock()), count_decisions(metrics.registry))
+            ],
             metrics=metrics,
         )
     )
 
 
-def _watch_table(registry: CollectorRegistry, table: Table) -> None:
+def watch_table(registry: CollectorRegistry, table: Table) -> None:
+    """Exports how full `table` is and how it gets by."""
     Gauge("ratelimit_table_entries", "Counters in memory.", registry=registry).set_function(lambda: len(table))
     Gauge("ratelimit_table_overflows", "Keys sent to a shared counter so far.", registry=registry).set_function(
         lambda: table.overflows
     )
+    Gauge("ratelimit_table_evictions", "Counters given up alive so far.", registry=registry).set_function(
+        lambda: table.evictions
+    )
+
+
+def count_decisions(registry: CollectorRegistry) -> Callable[[CheckResult], None]:
+    """A listener that counts decisions by what they were."""
+    counter = Counter("ratelimit_decisions_total", "Requests decided on.", ["decision"], registry=registry)
+    # Made here, so that both are exported before the first request.
+    allowed, refused = counter.labels("allowed"), counter.labels("refused")
+    return lambda result: (allowed if result.allowed else refused).inc()

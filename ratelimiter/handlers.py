@@ -6,18 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from native.limits import Decision, Limit, look, spend
+from native.limits import Decision, Limit, look, spend, take
 from native.table import CounterKey, Table
 from ratelimiter.rules import Rules
-from ratelimiter.ruletree import Match, Rule
+from ratelimiter.ruletree import MAX_DOMAIN_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Match, Rule
 from waypost.errors import FieldViolation, InvalidFields
 from waypost.model import LimitEntry
 
-MAX_DOMAIN_BYTES = 255
 MAX_DESCRIPTORS = 100
 MAX_ENTRIES = 32
-MAX_KEY_BYTES = 255
-MAX_VALUE_BYTES = 4096
 MAX_VIOLATIONS = 20
 """So many bad fields are reported at most: a status travels in trailers, whose size is limited."""
 
@@ -135,10 +132,12 @@ class Checker:
             if question is not None and question.decision.allowed:
                 state = self._table.keep(question.key, question.limit, now_us)
                 spent = spend(question.limit, state, hits, now_us)
-                # Refused after all: newcomers of this very request have filled the table, and the overflow counter that
-                # is left to this one has nothing more to take.
                 if spent.allowed:
                     question.decision = spent
+                else:
+                    # Other counters of this very request have taken room in the table or in the overflow counter since
+                    # the look. The request is admitted, so it is accounted for all the same.
+                    take(question.limit, state, hits, now_us)
 
 
 def _retry_after(enforced: Sequence[Decision], quotas: Sequence[Decision]) -> int | None:

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 import yaml
 
 from native.limits import Algorithm, Limit
-from ratelimiter.ruletree import Node, Rule
+from ratelimiter.ruletree import MAX_DOMAIN_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Node, Rule
 from ratelimiter.ruleyaml import parse_yaml
 
 UNITS = {
@@ -27,9 +27,6 @@ UNITS = {
 }
 """Seconds of each unit; a month has 30 days and a year 365, as in the reference."""
 
-MAX_DOMAIN_BYTES = 255
-MAX_KEY_BYTES = 255
-MAX_VALUE_BYTES = 4096
 MAX_DEPTH = 32
 MAX_UINT32 = 2**32 - 1
 MAX_WINDOW_SECONDS = 100 * UNITS["year"]

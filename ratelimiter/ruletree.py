@@ -12,6 +12,11 @@ from dataclasses import dataclass, field
 from native.limits import Limit
 from waypost.model import LimitEntry
 
+MAX_DOMAIN_BYTES = 255
+MAX_KEY_BYTES = 255
+MAX_VALUE_BYTES = 4096
+"""Bounds of names in UTF-8, in a rule file and in a request alike."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ratelimiter.convert import from_check_request, to_check_response
-from ratelimiter.handlers import Checker
+from ratelimiter.handlers import Checker, CheckResult
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.api.v1 import rate_limit_service_pb2_grpc as pb_grpc
+from waypost.errors import InvalidFields
+from waypost.model import MESH_LIMIT_DOMAIN
+
+EDGE_HEADER = "x-waypost-edge"
+"""Set by the edge on what it passes to this service, and by nobody inside the mesh."""
 
 
 class RateLimitService(pb_grpc.RateLimitServiceServicer):
-    """Answers with `checker`; errors are raised, for the chain in front to turn into statuses."""
+    """Answers with `checker` and tells each result to `on_decision`.
 
-    def __init__(self, checker: Checker) -> None:
+    Errors are raised, for the chain in front to turn into statuses.
+    """
+
+    def __init__(self, checker: Checker, on_decision: Callable[[CheckResult], None] = lambda _: None) -> None:
         self._checker = checker
+        self._on_decision = on_decision
 
     async def Check(self, request: pb.CheckRequest, context: object) -> pb.CheckResponse:
-        """Decides on one request."""
-        return to_check_response(self._checker.check(*from_check_request(request)))
+        """Decides on one request. Raises `InvalidFields`, also for the mesh's own domain in a call from outside."""
+        domain, descriptors, hits = from_check_request(request)
+        if domain == MESH_LIMIT_DOMAIN and EDGE_HEADER in getattr(context, "headers", {}):
+            # Else anyone could spend what another address may do.
+            raise InvalidFields.one(
+                "domain", f"{MESH_LIMIT_DOMAIN} is decided inside the mesh; use a domain of your own rules"
+            )
+        result = self._checker.check(domain, descriptors, hits)
+        self._on_decision(result)
+        return to_check_response(result)

@@ -10,6 +10,9 @@ from uuid import UUID
 DEFAULT_WORKSPACE = UUID("00000000-0000-0000-0000-000000000001")
 """The workspace of links made without an identity; made by the first migration."""
 
+MESH_LIMIT_DOMAIN = "waypost"
+"""The domain of the rules by which the mesh limits its own callers; nobody else may spend from them."""
+
 REDIRECT_STATUSES = (301, 302, 307, 308)
 DEFAULT_REDIRECT_STATUS = 302
 

@@ -22,8 +22,12 @@ descriptors:
     descriptors:
       - key: remote_address
         rate_limit: {{algorithm: token_bucket, unit: hour, requests_per_unit: {STRICT_LIMIT}, burst: {STRICT_LIMIT}}}
+"""
+SHOP_RULES = """
+domain: shop
+descriptors:
   - key: probe
-    rate_limit: {{algorithm: token_bucket, unit: hour, requests_per_unit: 2}}
+    rate_limit: {algorithm: token_bucket, unit: hour, requests_per_unit: 2}
 """
 
 
@@ -39,6 +43,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A mesh as one may run it in public: a name of its own, few links an hour by one address, no private hosts."""
     folder = tmp_path_factory.mktemp("limits")
     (folder / "strict.yaml").write_text(STRICT_RULES)
+    (folder / "shop.yaml").write_text(SHOP_RULES)
     env = {
         "WAYPOST_LIMITS_DIR": str(folder),
         "WAYPOST_PUBLIC_URL": "https://Go.Example.com/s/",
@@ -89,12 +94,5 @@ def workers_channel(mesh: Mesh) -> Iterator[grpc.Channel]:
 @pytest.fixture(params=["edge_channel", "gateway_channel"])
 def links_channel(request: pytest.FixtureRequest) -> grpc.Channel:
     """LinkService, through Envoy and without it."""
-    found: grpc.Channel = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture(params=["edge_channel", "ratelimiter_channel"])
-def limits_channel(request: pytest.FixtureRequest) -> grpc.Channel:
-    """RateLimitService, through Envoy and without it."""
     found: grpc.Channel = request.getfixturevalue(request.param)
     return found

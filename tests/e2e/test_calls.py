@@ -6,10 +6,13 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import grpc
+import httpx
 import pytest
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.e2e.api import Api, fresh_alias
+from tests.support.mesh import Mesh
 from waypost.api.v1 import job_service_pb2 as jobs
 from waypost.api.v1 import link_service_pb2 as links
 from waypost.api.v1 import rate_limit_service_pb2 as limits
@@ -128,9 +131,9 @@ def test_resolve_is_not_to_be_had_as_json(api: Api) -> None:
         assert api.http.get(path).status_code == 404
 
 
-def test_check_over_grpc(limits_channel: grpc.Channel) -> None:
+def test_check_over_grpc(ratelimiter_channel: grpc.Channel) -> None:
     address = fresh_alias()
-    stub = RateLimitServiceStub(limits_channel)
+    stub = RateLimitServiceStub(ratelimiter_channel)
     first, second = (stub.Check(check(address), timeout=TIMEOUT).statuses[0] for _ in range(2))
     assert first.rule == "waypost.route_class_create.remote_address"
     assert (first.allowed, first.limit, first.window.ToJsonString()) == (True, 600, "60s")
@@ -139,23 +142,37 @@ def test_check_over_grpc(limits_channel: grpc.Channel) -> None:
     assert second.remaining in (2998, 2999)
 
 
-def test_check_as_json(api: Api) -> None:
+def test_check_as_json(strict: Mesh) -> None:
     body = {
-        "domain": "waypost",
-        "hits_addend": 3001,
+        "domain": "shop",
+        "hits_addend": 3,
         "descriptors": [
-            {"entries": [{"key": "route_class", "value": "create"}, {"key": "remote_address", "value": fresh_alias()}]},
+            {"entries": [{"key": "probe", "value": fresh_alias()}]},
             {"entries": [{"key": "nobody", "value": "knows"}]},
         ],
     }
-    response = api.http.post("/api/v1/ratelimit/check", json=body)
+    response = httpx.post(f"{strict.http_url}/api/v1/ratelimit/check", json=body, trust_env=False)
     assert response.status_code == 200
     # Asked for more than there ever is: nothing was spent, and no time of waiting helps.
     answer = response.json()
     assert answer.keys() == {"allowed", "statuses"}
     limited, unlimited = answer["statuses"]
-    assert (answer["allowed"], limited["allowed"], limited["remaining"]) == (False, False, 3000)
+    assert (answer["allowed"], limited["allowed"], limited["remaining"]) == (False, False, 2)
     assert unlimited == {"allowed": True, "rule": "", "limit": 0, "remaining": 0}
+
+
+def test_nobody_outside_spends_what_the_mesh_counts(api: Api, edge_channel: grpc.Channel) -> None:
+    """Else one caller could use up another's creates."""
+    body = MessageToDict(check("127.0.0.1"), preserving_proto_field_name=True)
+    answer = api.http.post("/api/v1/ratelimit/check", json=body | {"hits_addend": 3000})
+    assert answer.status_code == 400
+    assert "domain" in answer.json()["message"]
+    with pytest.raises(grpc.RpcError) as caught:
+        RateLimitServiceStub(edge_channel).Check(check("127.0.0.1"), timeout=TIMEOUT)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    # Nor by claiming not to come from outside.
+    forged = api.http.post("/api/v1/ratelimit/check", json=body, headers={"x-waypost-edge": ""})
+    assert forged.status_code == 400
 
 
 def test_jobs_are_for_operators(workers_channel: grpc.Channel, edge_channel: grpc.Channel) -> None:

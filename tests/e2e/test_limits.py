@@ -99,7 +99,7 @@ def test_json_and_grpc_share_one_budget(strict: Mesh) -> None:
 
 
 def test_a_refusal_of_the_limiter_is_an_answer(strict: Mesh) -> None:
-    body = {"domain": "waypost", "descriptors": [{"entries": [{"key": "probe", "value": "x"}]}]}
+    body = {"domain": "shop", "descriptors": [{"entries": [{"key": "probe", "value": "x"}]}]}
     with httpx.Client(base_url=strict.http_url, trust_env=False) as client:
         answers = [client.post("/api/v1/ratelimit/check", json=body) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200] * 3
@@ -107,7 +107,7 @@ def test_a_refusal_of_the_limiter_is_an_answer(strict: Mesh) -> None:
     refusal = answers[-1].json()
     (status,) = refusal["statuses"]
     assert (status["allowed"], status["limit"], status["remaining"]) == (False, 2, 0)
-    assert status["rule"] == "waypost.probe"
+    assert status["rule"] == "shop.probe"
     assert 0 < float(refusal["retry_after"].removesuffix("s")) <= HOUR / 2
 
 

@@ -25,6 +25,8 @@ LABELS = {
     "rpc_status_code": re.compile("|".join(CODES)),
     "status": re.compile(r"\d{3}"),
     "result": re.compile(r"[a-z_]+"),
+    "decision": re.compile(r"allowed|refused"),
+    "mode": re.compile(r"remote|local"),
     "reason": re.compile(r"[a-z_]+"),
     "dependency": re.compile(r"[a-z_]+"),
     "job": re.compile(r"expiry_sweep"),

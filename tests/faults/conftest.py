@@ -1,4 +1,4 @@
-"""Fixtures of the fault tests: data directories, and the end of a run in figures."""
+"""Fixtures of the fault tests."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -37,10 +38,13 @@ def mesh() -> Iterator[Mesh]:
 
 @dataclass(slots=True)
 class Kill:
-    """What became of a kill. `restarted_after`: seconds until the supervisor called the process ready again."""
+    """What became of a kill. `dead_by`: when the supervisor had seen the end of the process, in monotonic seconds;
+    `restarted_after`: seconds until it called the process ready again.
+    """
 
     log: ClientLog
     began: float = field(default_factory=time.monotonic)
+    dead_by: float = 0.0
     restarted_after: float = 0.0
 
     @property
@@ -50,15 +54,17 @@ class Kill:
 
 
 @asynccontextmanager
-async def _killed(mesh: Mesh, name: str) -> AsyncIterator[Kill]:
-    """Kills `name` in the middle of steady traffic; at the end of the block waits until it is back and all is well.
+async def _killed(mesh: Mesh, name: str, after: int = 20) -> AsyncIterator[Kill]:
+    """Kills `name` in the middle of steady traffic, when `after` creates are done.
+
+    At the end of the block it waits until `name` is back and all is well.
 
     Whatever is killed: it is started again and that is said; nothing that was acknowledged is lost, nothing is answered
     wrongly, and after a while nothing fails any more.
     """
     links = await make_links(mesh.http_url, 20)
     async with Load(mesh.http_url, creates=CREATES, redirects=REDIRECTS, links=links) as load:
-        await load.more(20, Kind.CREATE)
+        await load.more(after, Kind.CREATE)
         seen = len(mesh.events)
         kill = Kill(load.log)
         pid = mesh.kill(name)
@@ -68,6 +74,7 @@ async def _killed(mesh: Mesh, name: str) -> AsyncIterator[Kill]:
         await load.more(30, Kind.CREATE)
         await load.more(30, Kind.REDIRECT)
         await load.end()
+    kill.dead_by = restarting["seen"]
     kill.restarted_after = ready["seen"] - kill.began
     assert ready["pid"] != pid
     assert restarting["level"] == "warning"
@@ -89,7 +96,7 @@ async def test_a_killed_gateway_costs_no_more_than_what_it_was_working_on(mesh: 
         pass
     # Creates that had reached it are not sent again, since nobody knows whether they were done. Everything else waits
     # at the edge until it is back.
-    under_way = [a for a in kill.log.of(Kind.CREATE) if a.began <= kill.began <= a.ended]
+    under_way = [a for a in kill.log.of(Kind.CREATE) if a.began <= kill.dead_by and a.ended >= kill.began]
     assert len(kill.log.failures(Kind.CREATE)) <= len(under_way)
     assert not kill.log.failures(Kind.REDIRECT)
 
@@ -142,6 +149,15 @@ async def test_killed_workers_go_on_with_their_jobs(mesh: Mesh) -> None:
             assert not kill.log.failures(kind), kill.log.failures(kind)[:3]
     finally:
         await connection.close()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("name", ["gateway", "postgres", "envoy", "ratelimiter", "workers"])
+async def test_every_kill_heals_whenever_it_comes(name: str, seed: int) -> None:
+    with mesh_running(env=ENV) as mesh:
+        async with _killed(mesh, name, after=random.Random(seed).randint(1, 100)):
+            pass
 
 
 async def test_a_killed_supervisor_takes_everything_with_it_and_loses_nothing(data: Path) -> None:

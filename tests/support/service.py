@@ -384,7 +384,12 @@ def reason_of(error: grpc.aio.AioRpcError) -> tuple[str, dict[str, str]]:
 
 @contextlib.asynccontextmanager
 async def raw_call(
-    port: int, path: bytes = GET_LINK.encode(), headers: Mapping[bytes, bytes] = {}, message: bytes | None = b""
+    port: int,
+    path: bytes = GET_LINK.encode(),
+    headers: Mapping[bytes, bytes] = {},
+    message: bytes | None = b"",
+    *,
+    ended: bool = False,
 ) -> AsyncIterator[asyncio.StreamReader]:
     """An HTTP/2 connection that has sent one gRPC request, byte for byte as told: also what no client library sends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -398,7 +403,7 @@ async def raw_call(
         **headers,
     }
     block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in fields.items())
-    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b"") + _frame(1, 4, 1, block))
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b"") + _frame(1, 5 if ended else 4, 1, block))
     if message is not None:
         writer.write(_frame(0, 1, 1, struct.pack(">BI", 0, len(message)) + message))
     try:

@@ -9,8 +9,8 @@ kept under an earlier epoch has to be asked for again.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import asyncpg
 import structlog
@@ -97,13 +97,13 @@ class PostgresChangeFeed:
             self._on_gap()
             loop = asyncio.get_running_loop()
             while True:
-                began, before = loop.time(), datetime.now(UTC)
+                began, before = loop.time(), time.monotonic()
                 server = await connection.fetchval("SELECT clock_timestamp()")
                 if self._suspect:
                     raise RuntimeError("a notification could not be passed on")
                 # The server sends what it has to tell before it says that the statement is done, and the driver calls
                 # `_heard` in that order: nothing acknowledged before `began` is still on its way.
-                self._clock.observe(server, before, datetime.now(UTC))
+                self._clock.observe(server, before, time.monotonic())
                 self._last_heartbeat = began
                 await asyncio.sleep(self._interval)
         finally:

@@ -236,7 +236,9 @@ class Postgres:
                     if connection is not None:
                         connection.terminate()
                         connection = None
-                    self.lost()
+                    # See `_connect`: a server that is full is not away.
+                    if not isinstance(error, asyncpg.TooManyConnectionsError):
+                        self.lost()
                     reason = f"{type(error).__name__}: {error}"
                     if reason != said:
                         self.log.warning("postgres_probe_failed", role=self.role, error=reason)

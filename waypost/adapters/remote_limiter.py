@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
+from prometheus_client import CollectorRegistry, Counter
 
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.api.v1.rate_limit_service_pb2_grpc import RateLimitServiceStub
@@ -23,17 +24,39 @@ if TYPE_CHECKING:
 class RemoteLimiter:
     """Asks the ratelimiter within `timeout` seconds; whatever goes wrong, `fallback` decides, marked `degraded`.
 
-    A breaker keeps a dead or frozen ratelimiter from costing each call its timeout.
+    A breaker keeps a dead or frozen ratelimiter from costing each call its timeout. `registry` gets a count of the
+    decisions, by what was decided and by whom: `remote` is the ratelimiter, `local` the fallback.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, fallback: Limiter, timeout: float, breaker: Breaker) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        fallback: Limiter,
+        timeout: float,
+        breaker: Breaker,
+        *,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
         self._stub: RateLimitServiceAsyncStub = RateLimitServiceStub(channel)
         self._fallback = fallback
         self._timeout = timeout
         self._breaker = breaker
+        decisions = Counter("ratelimit_decisions_total", "Limits asked about.", ["decision", "mode"], registry=registry)
+        self._decisions = {
+            (allowed, degraded): decisions.labels(
+                "allowed" if allowed else "refused", "local" if degraded else "remote"
+            )
+            for allowed in (True, False)
+            for degraded in (True, False)
+        }
 
     async def check(self, domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int = 1) -> LimitDecision:
         """One decision; never raises for a limiter that is away."""
+        decision = await self._decide(domain, descriptors, hits)
+        self._decisions[decision.allowed, decision.degraded].inc()
+        return decision
+
+    async def _decide(self, domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int) -> LimitDecision:
         if self._breaker.allow():
             try:
                 response = await self._stub.Check(

@@ -152,7 +152,10 @@ class _Running:
             table,
             handler,
             RpcServerOptions(
-                host=settings.host, port=service.control_port, max_message_bytes=settings.max_message_bytes
+                host=settings.host,
+                port=service.control_port,
+                max_message_bytes=settings.max_message_bytes,
+                message_seconds=settings.default_deadline_ms / 1000,
             ),
         )
         self._metrics_server = HttpServer(metrics_app(self._health, metrics), drain_seconds=1)

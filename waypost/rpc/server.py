@@ -91,6 +91,14 @@ def method_table(servicers: Sequence[object]) -> MethodTable:
     return MethodTable(tuple(collector.handlers), unary, streaming)
 
 
+class _NoMessage(bytes):
+    """See `NO_MESSAGE`."""
+
+
+NO_MESSAGE = _NoMessage()
+"""The request of a call whose caller sent no message, or not in time."""
+
+
 def endpoint(table: MethodTable) -> chain.Handler:
     """The innermost handler of the chain: parses, calls the servicer, serialises."""
 
@@ -98,6 +106,8 @@ def endpoint(table: MethodTable) -> chain.Handler:
         method = table.unary.get(context.method)
         if method is None:
             raise UnknownMethod(context.method)
+        if request is NO_MESSAGE:
+            raise MalformedRequest(context.method)
         try:
             message = method.parse(request)
         except DecodeError:
@@ -118,6 +128,8 @@ class RpcServerOptions:
     max_metadata_bytes: int = 49_152
     max_concurrent_streams: int = 1000
     max_pending: int = 10_000
+    # Seconds that a caller has to send its message.
+    message_seconds: float = 5.0
 
 
 class RpcServer:
@@ -127,7 +139,9 @@ class RpcServer:
         self._options = options
         self._streams = _Streams()
         reflected = method_table([reflection.servicer(table.services)])
-        self._methods = _Methods(table.unary, {**table.streaming, **reflected.streaming}, handler, self._streams)
+        self._methods = _Methods(
+            table.unary, {**table.streaming, **reflected.streaming}, handler, self._streams, options.message_seconds
+        )
         self._server: grpc.aio.Server | None = None
         self._stopping = False
         self.port = 0
@@ -259,9 +273,15 @@ class _Methods(grpc.GenericRpcHandler):
     """Finds the handler of a call by its method's name; unknown ones also go through the chain, to be answered."""
 
     def __init__(
-        self, unary: Iterable[str], streaming: Mapping[str, Any], handler: chain.Handler, streams: _Streams
+        self,
+        unary: Iterable[str],
+        streaming: Mapping[str, Any],
+        handler: chain.Handler,
+        streams: _Streams,
+        message_seconds: float,
     ) -> None:
         self._handler = handler
+        self._message_seconds = message_seconds
         self._handlers = {name: self._adapt(name) for name in unary}
         self._handlers |= {name: streams.adapt(handler) for name, handler in streaming.items()}
 
@@ -272,7 +292,8 @@ class _Methods(grpc.GenericRpcHandler):
     def _adapt(self, method: str) -> Any:
         handler = self._handler
 
-        async def call(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        async def call(_: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+            request = await self._read(context)
             own = CallContext(
                 method,
                 context.invocation_metadata() or (),  # type: ignore[arg-type]  # a tuple of pairs at run time
@@ -289,4 +310,14 @@ class _Methods(grpc.GenericRpcHandler):
             context.set_trailing_metadata(tuple(own.trailing_metadata()))
             return response
 
-        return grpc.unary_unary_rpc_method_handler(call)  # typed for synchronous servers
+        # Unary for the caller. grpcio calls a handler of that kind only once the message is there, and never answers a
+        # caller that sends none; so the message is read here.
+        return grpc.stream_unary_rpc_method_handler(call)  # typed for synchronous servers
+
+    async def _read(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        try:
+            async with asyncio.timeout(self._message_seconds):
+                message = await context.read()
+        except TimeoutError:
+            return NO_MESSAGE
+        return message if isinstance(message, bytes) else NO_MESSAGE

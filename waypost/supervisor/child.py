@@ -79,7 +79,8 @@ class Child:
             if self._in_service is not None and time.monotonic() - self._in_service >= HEALTHY_SECONDS:
                 failures = 0
             failures += 1
-            line = self.log.last_line()
+            # What our services write there begins with their name, which is told here anyway.
+            line = self.log.last_line().removeprefix(f"{self.program.name}: ")
             if not self.was_ready.is_set() and code == EXIT_SETTINGS:
                 self._set(State.FAILED, how)
                 raise ProcessRefused(self.program.name, line, self.log.path)

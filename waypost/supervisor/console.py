@@ -8,11 +8,15 @@ error that ends `waypost up` is one line on standard error: see `up.py`.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol, TextIO
 
 from waypost.supervisor.program import Change, State
@@ -34,11 +38,24 @@ class Welcome:
         """Labels and texts, in order."""
         body = """'{"url": "https://example.com"}'"""
         return (
-            ("shorten", f"curl -s {self.url}/api/v1/shorten -H 'content-type: application/json' -d {body}"),
-            ("by gRPC", f"grpcurl -plaintext -d {body} {self.grpc} waypost.api.v1.LinkService/CreateLink"),
+            ("shorten", f"curl -s {self.url}/api/v1/shorten -d {body}"),
+            (
+                "by gRPC",
+                f"{_program('grpcurl')} -plaintext -d {body} {self.grpc} waypost.api.v1.LinkService/CreateLink",
+            ),
             ("data", self.data),
             ("logs", self.logs),
         )
+
+
+def _program(name: str) -> str:
+    """How people call a program: by its name if they can, else where it lies beside this Python."""
+    if shutil.which(name):
+        return name
+    path = Path(sys.executable).with_name(name)
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
 
 
 class Console(Protocol):

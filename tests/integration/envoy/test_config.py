@@ -124,6 +124,7 @@ def test_details_for_grpc_callers_are_statuses() -> None:
         (14, "ERROR_REASON_DEPENDENCY_UNAVAILABLE", {"dependency": "ratelimiter"}),
         (14, "ERROR_REASON_DEPENDENCY_UNAVAILABLE", {"dependency": "gateway"}),
         (4, "ERROR_REASON_DEADLINE_EXCEEDED", {}),
+        (8, "ERROR_REASON_REQUEST_TOO_LARGE", {}),
     ]
 
 

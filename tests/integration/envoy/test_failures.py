@@ -24,7 +24,7 @@ from waypost.api.v1 import link_service_pb2_grpc as links_grpc
 from waypost.api.v1 import rate_limit_service_pb2 as limits_pb
 from waypost.api.v1 import rate_limit_service_pb2_grpc as limits_grpc
 from waypost.errors import DependencyUnavailable, Draining
-from waypost.supervisor.envoy import EnvoyConfig, template_path
+from waypost.supervisor.envoy import EnvoyConfig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -157,11 +157,8 @@ async def test_a_lost_answer_is_asked_for_again_only_where_that_is_harmless(tmp_
 
 async def test_slow_calls_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The real timeouts are seconds; here they are shortened.
-    hasty = tmp_path / "hasty.yaml"
-    text = template_path().read_text()
-    text = text.replace("&json_timeout 10s", "&json_timeout 0.3s").replace(" timeout: 5s\n", " timeout: 0.3s\n")
-    hasty.write_text(text)
-    monkeypatch.setattr("waypost.supervisor.envoy.template_path", lambda: hasty)
+    hasty = {"&json_timeout 10s": "&json_timeout 0.3s", " timeout: 5s\n": " timeout: 0.3s\n"}
+    edges.hasten(monkeypatch, tmp_path, hasty)
     cancelled = asyncio.Event()
 
     async def slow(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:

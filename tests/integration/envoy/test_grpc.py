@@ -58,12 +58,20 @@ async def test_status_details_and_trailers_pass(mesh: Mesh) -> None:
     assert len(found.details) == 2
 
 
-async def test_large_messages_are_the_services_business(mesh: Mesh) -> None:
+async def test_messages_up_to_64_kib(mesh: Mesh) -> None:
+    largest = links_pb.CreateLinkRequest(url="x" * 65_532)
+    assert largest.ByteSize() == 65_536
     async with mesh.edge.channel() as channel:
-        await links_grpc.LinkServiceStub(channel).CreateLink(links_pb.CreateLinkRequest(url="x" * 300_000))
-    request = mesh.links.calls[0].request
-    assert isinstance(request, links_pb.CreateLinkRequest)
-    assert len(request.url) == 300_000
+        stub = links_grpc.LinkServiceStub(channel)
+        await stub.CreateLink(largest)
+        for size in (65_533, 300_000):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.CreateLink(links_pb.CreateLinkRequest(url="x" * size))
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            found, info = status.from_error(caught.value)
+            assert info.reason == "ERROR_REASON_REQUEST_TOO_LARGE"
+            assert "65,536" in found.message
+    assert [call.request for call in mesh.links.calls] == [largest]
 
 
 async def test_what_is_not_routed_is_unimplemented(mesh: Mesh) -> None:

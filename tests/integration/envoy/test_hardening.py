@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import uuid
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +20,10 @@ import pytest
 from tests.integration.envoy import edge as edges
 from tests.integration.envoy import status
 from tests.integration.envoy.conftest import Mesh
+from waypost.api.v1 import link_service_pb2 as links_pb
+from waypost.api.v1 import link_service_pb2_grpc as links_grpc
+from waypost.api.v1 import rate_limit_service_pb2 as limits_pb
+from waypost.api.v1 import rate_limit_service_pb2_grpc as limits_grpc
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -176,9 +183,20 @@ class RawH2:
         self._writer.write(self.h2.data_to_send())
 
     def request(self, *, end: bool = True) -> int:
+        return self._headers("GET", "/abc", end=end)
+
+    def call(self, method: str, part: bytes = b"") -> int:
+        """Begins a gRPC call, which does not end here; `part` is what it says of its message."""
+        grpc = ("content-type", "application/grpc"), ("te", "trailers")
+        stream = self._headers("POST", f"/waypost.api.v1.{method}", *grpc, end=False)
+        if part:
+            self.h2.send_data(stream, part)
+        return stream
+
+    def _headers(self, method: str, path: str, *more: tuple[str, str], end: bool) -> int:
         stream: int = self.h2.get_next_available_stream_id()
-        pseudo = [(":method", "GET"), (":path", "/abc"), (":scheme", "http"), (":authority", "h")]
-        self.h2.send_headers(stream, pseudo, end_stream=end)
+        pseudo = [(":method", method), (":path", path), (":scheme", "http"), (":authority", "h")]
+        self.h2.send_headers(stream, [*pseudo, *more], end_stream=end)
         return stream
 
     async def events(self) -> list[h2.events.Event]:
@@ -223,6 +241,176 @@ async def test_rapid_reset_ends_the_connection(mesh: Mesh) -> None:
         pass
     await connection.close()
     assert await mesh.edge.stat("http.http.downstream_rq_too_many_premature_resets") == before + 1
+
+
+@contextlib.asynccontextmanager
+async def a_dozen_connections(mesh: Mesh) -> AsyncIterator[list[RawH2]]:
+    """Twelve HTTP/2 connections: with 96 calls on each, more than Envoy's own bound on requests, 1024."""
+    connections = [RawH2(mesh.edge.config.http_port) for _ in range(12)]
+    async with contextlib.AsyncExitStack() as stack:
+        for connection in connections:
+            await connection.open()
+            stack.push_async_callback(connection.close)
+        yield connections
+
+
+async def test_calls_that_never_end_take_no_room_from_others(mesh: Mesh) -> None:
+    async with a_dozen_connections(mesh) as connections, mesh.edge.client() as client, mesh.edge.channel() as channel:
+        for number, connection in enumerate(connections):
+            for method in ("LinkService/GetLink", "LinkService/CreateLink", "RateLimitService/Check"):
+                for _ in range(32):
+                    # Nothing, a message's length alone, or a message without its end.
+                    connection.call(method, (b"", b"\0\0\0\0\x09", b"\0\0\0\0\x02\x0a")[number % 3])
+            connection.flush()
+        await mesh.edge.until_stat("http.http.downstream_rq_active", lambda active: active == 12 * 96)
+        for cluster in ("gateway", "ratelimiter"):
+            assert await mesh.edge.stat(f"cluster.{cluster}.upstream_rq_active") == 0
+            assert await mesh.edge.stat(f"cluster.{cluster}.upstream_rq_pending_active") == 0
+
+        assert (await client.post("/api/v1/shorten", json={"url": "x"})).status_code == 200
+        assert (await client.post("/api/v1/ratelimit/check", json={})).status_code == 200
+        await links_grpc.LinkServiceStub(channel).CreateLink(links_pb.CreateLinkRequest())
+        assert (await client.get("/abc")).status_code == 200
+        assert len(mesh.links.calls) == 2
+    await mesh.edge.until_stat("http.http.downstream_rq_active", lambda active: active == 0)
+
+
+async def test_a_service_that_answers_late_has_room_for_many(mesh: Mesh) -> None:
+    arrived, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def late(*_: object) -> links_pb.Link:
+        arrived.release()
+        await go_on.wait()
+        return links_pb.Link()
+
+    mesh.links.answers["GetLink"] = late
+    async with a_dozen_connections(mesh) as connections, mesh.edge.client() as client:
+        for connection in connections:
+            for _ in range(96):
+                connection.h2.end_stream(connection.call("LinkService/GetLink", b"\0\0\0\0\0"))
+            connection.flush()
+            async with asyncio.timeout(10):
+                for _ in range(96):
+                    await arrived.acquire()
+        assert await mesh.edge.stat("cluster.gateway.upstream_rq_active") == 12 * 96
+        assert (await client.post("/api/v1/shorten", json={"url": "x"})).status_code == 200
+        go_on.set()
+        await mesh.edge.until_stat("cluster.gateway.upstream_rq_active", lambda active: active == 0)
+
+
+async def test_requests_that_take_too_long_to_arrive(
+    mesh: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The real times are ten seconds each.
+    times = {
+        "request_headers_timeout: 10s": "request_headers_timeout: 0.3s",
+        "request_timeout: 10s": "request_timeout: 1s",
+    }
+    edges.hasten(monkeypatch, tmp_path, times)
+    post = b"POST /api/v1/shorten HTTP/1.1\r\nhost: h\r\n"
+    async with edges.running(mesh.edge.config, tmp_path) as edge:
+        for slow in (b"G", b"GET /abc HTTP/1.1\r\nhost: h\r\nx-a: ", post + b"content-length: 10\r\n\r\n{"):
+            # `raw` returns when the connection is closed.
+            head, _, body = (await edge.raw(slow)).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 408 ")
+            assert b"connection: close" in head
+            answer = json.loads(body)
+            assert (answer["code"], answer["details"][0]["reason"]) == (4, "ERROR_REASON_DEADLINE_EXCEEDED")
+
+        connection = RawH2(edge.config.http_port)
+        await connection.open()
+        calls = {connection.call("LinkService/GetLink", part) for part in (b"", b"\0\0\0\0\x02\x0a")}
+        connection.flush()
+        ended: dict[int, dict[bytes, bytes]] = {}
+        while len(ended) < len(calls):
+            for event in await connection.events():
+                if isinstance(event, h2.events.ResponseReceived):
+                    ended[event.stream_id] = {bytes(name): bytes(value) for name, value in event.headers}
+        for headers in ended.values():
+            assert headers[b":status"] == b"200"
+            assert headers[b"grpc-status"] == b"4"
+            assert b"grpc-status-details-bin" in headers
+        # The connection itself has done nothing wrong.
+        connection.request()
+        connection.flush()
+        while not any(isinstance(event, h2.events.StreamEnded) for event in await connection.events()):
+            pass
+        await connection.close()
+    assert not mesh.links.calls
+
+
+async def test_more_connections_than_there_is_room_for(
+    mesh: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edges.hasten(
+        monkeypatch, tmp_path, {"max_active_downstream_connections: 10000": "max_active_downstream_connections: 3"}
+    )
+    async with edges.running(mesh.edge.config, tmp_path) as edge, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(edge.client()) for _ in range(3)]
+        for client in clients:
+            assert (await client.get("/abc")).status_code == 200
+        assert await edge.stat("http.http.downstream_cx_active") == 3
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.config.http_port)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+        for client in clients:
+            assert (await client.get("/abc")).status_code == 200
+        assert await edge.stat("http.http.downstream_cx_total") == 3
+        # Whoever goes makes room.
+        await clients[0].aclose()
+        await edge.until_stat("http.http.downstream_cx_active", lambda active: active == 2)
+        async with edge.client() as client:
+            assert (await client.get("/abc")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/v1/shorten"),
+        ("POST", "/api/v1/ratelimit/check"),
+        ("DELETE", "/api/v1/urls/abc"),
+        ("PUT", "/api/v1/urls/abc"),
+        ("PATCH", "/api/v1/urls/abc"),
+        ("POST", "/api/../api//v1/shorten"),
+    ],
+)
+async def test_pages_of_other_sites_change_nothing(mesh: Mesh, method: str, path: str) -> None:
+    async with mesh.edge.client() as client:
+        # A form, and a fetch whose body is said to be nothing: both are sent without asking first.
+        for content_type in ({"content-type": "application/x-www-form-urlencoded"}, {}):
+            headers = {"sec-fetch-site": "cross-site", **content_type}
+            response = await client.request(method, path, content=b'{"url": "x"}', headers=headers)
+            answer = status.check_json(response, 403, 7, "ERROR_REASON_CROSS_SITE")
+            assert "another site" in answer["message"]
+            assert "x-correlation-id" in response.headers
+    assert not mesh.links.calls
+    assert not mesh.limits.calls
+
+
+@pytest.mark.parametrize("site", [None, "same-origin", "same-site", "none"])
+async def test_pages_of_ones_own_and_programs_may(mesh: Mesh, site: str | None) -> None:
+    headers = {"sec-fetch-site": site} if site else {}
+    async with mesh.edge.client() as client:
+        assert (await client.post("/api/v1/shorten", json={"url": "x"}, headers=headers)).status_code == 200
+        assert (await client.delete("/api/v1/urls/abc", headers=headers)).status_code == 200
+
+
+async def test_links_on_other_sites_lead_here(mesh: Mesh) -> None:
+    headers = {"sec-fetch-site": "cross-site"}
+    async with mesh.edge.client() as client:
+        assert (await client.get("/abc", headers=headers)).status_code == 200
+        assert (await client.get("/api/v1/urls/abc", headers=headers)).status_code == 200
+
+
+async def test_the_rate_limiter_knows_what_came_through_the_edge(mesh: Mesh) -> None:
+    async with mesh.edge.client() as client, mesh.edge.channel() as channel:
+        for forged in ({}, {"x-waypost-edge": "0"}):
+            await client.post("/api/v1/ratelimit/check", json={}, headers=forged)
+            await limits_grpc.RateLimitServiceStub(channel).Check(
+                limits_pb.CheckRequest(), metadata=tuple(forged.items())
+            )
+    assert [call.metadata["x-waypost-edge"] for call in mesh.limits.calls] == ["1"] * 4
 
 
 async def test_the_admin_interface_is_not_reachable_through_the_listener(mesh: Mesh) -> None:

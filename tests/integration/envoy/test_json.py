@@ -176,6 +176,7 @@ async def test_malformed_bodies_are_explained(mesh: Mesh, body: bytes, hint: str
         response = await client.post("/api/v1/shorten", content=body, headers=JSON)
     answer = status.check_json(response, 400, 3, "ERROR_REASON_MALFORMED_REQUEST")
     assert hint in answer["message"]
+    assert ": :" not in answer["message"]
     assert answer["details"][0]["metadata"] == {"method": "POST /api/v1/shorten"}
     assert "x-correlation-id" in response.headers
     assert not mesh.links.calls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -116,7 +117,8 @@ async def test_a_change_that_was_not_taken_is_a_gap(
 
 async def test_the_clock_follows_the_servers(database: Database) -> None:
     async with following(database.url("waypost_redirect")) as follower:
-        follower.clock._offset = timedelta(hours=1)
+        now = time.monotonic()
+        follower.clock.observe(datetime.now(UTC) + timedelta(hours=1), now, now)
         await follower.heartbeat()
         assert abs(follower.clock.now() - datetime.now(UTC)) < timedelta(seconds=1)
 

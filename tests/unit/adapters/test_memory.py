@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import time
 from collections.abc import Sequence
 
 import pytest
 
+from waypost.adapters import memory
 from waypost.adapters.memory import MemoryLimiter
 from waypost.model import LimitDecision, LimitEntry
 
@@ -135,11 +134,23 @@ async def test_memory_is_bounded_and_nobody_is_forgiven() -> None:
         assert not (await world.check(by_address(f"10.0.0.{number}"))).allowed
 
 
-async def test_time_of_day_is_of_no_account() -> None:
+async def test_a_key_that_is_asked_twice_at_once_is_charged_as_far_as_it_has_something() -> None:
+    world = World()
+    await world.spend(5)
+    assert (await world.check(by_address("192.0.2.7"), by_address("192.0.2.7"))).allowed
+    assert await world.check() == LimitDecision(False, "local", 10.0)
+
+
+async def test_time_of_day_is_of_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set back by an hour, a clock would keep each bucket empty for an hour."""
-    default = inspect.signature(MemoryLimiter).parameters["clock_us"].default
-    before = time.monotonic_ns() // 1000
-    assert before <= default() <= time.monotonic_ns() // 1000
+    steady = Time()
+    monkeypatch.setattr(memory, "SteadyClock", lambda: steady)
+    limiter = MemoryLimiter(6)
+    descriptors = [by_address("192.0.2.7")]
+    assert (await limiter.check("waypost", descriptors, 6)).allowed
+    assert (await limiter.check("waypost", descriptors)).retry_after == 10.0
+    steady.now += 10_000_000
+    assert (await limiter.check("waypost", descriptors)).allowed
 
 
 @pytest.mark.parametrize("now", [0, 1, 10**18])

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tests.support.waiting import until
 from waypost.adapters.remote_limiter import RemoteLimiter
@@ -77,10 +78,14 @@ class World:
         self.fallback = Fallback()
         self.now = 0.0
         self.breaker = Breaker(failures=3, retry_after=5.0, monotonic=lambda: self.now)
-        self.limiter = RemoteLimiter(link, self.fallback, timeout, self.breaker)
+        self.registry = CollectorRegistry()
+        self.limiter = RemoteLimiter(link, self.fallback, timeout, self.breaker, registry=self.registry)
 
     async def check(self, hits: int = 1) -> LimitDecision:
         return await self.limiter.check("waypost", DESCRIPTORS, hits)
+
+    def counted(self, decision: str, mode: str) -> float | None:
+        return self.registry.get_sample_value("ratelimit_decisions_total", {"decision": decision, "mode": mode})
 
 
 @asynccontextmanager
@@ -289,3 +294,23 @@ async def test_probe() -> None:
             await w.limiter.probe()
     # Shown to anyone who asks for the health: no addresses.
     assert "127.0.0.1" not in str(caught.value)
+
+
+async def test_decisions_are_counted_by_who_made_them() -> None:
+    async with world() as w:
+        assert w.counted("refused", "local") == 0
+        await w.check()
+        await w.check()
+        w.script.fail(grpc.StatusCode.UNAVAILABLE)
+        await w.check()
+        w.fallback.decision = LimitDecision(False, "local", 4.0)
+        await w.check()
+        kinds = [(decision, mode) for mode in ("remote", "local") for decision in ("allowed", "refused")]
+        assert [w.counted(*kind) for kind in kinds] == [2, 0, 1, 1]
+
+
+async def test_decisions_need_not_be_counted() -> None:
+    async with channel("127.0.0.1:1") as link:
+        breakers = [Breaker(failures=3, retry_after=5.0) for _ in range(2)]
+        for breaker in breakers:
+            RemoteLimiter(link, Fallback(), PATIENCE, breaker)

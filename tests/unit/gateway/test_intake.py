@@ -15,7 +15,7 @@ from gateway.intake import Intake, location
 from waypost.errors import InvalidFields
 from waypost.model import DestinationFlag as Flag
 
-INTAKE = Intake(["go.waypost.example", "xn--mnchen-3ya.waypost.example", "127.0.0.9:8080", "::9"])
+INTAKE = Intake(["go.waypost.example", "xn--mnchen-3ya.waypost.example", "192.0.2.9:8080", "::9"])
 PUBLIC_ONLY = Intake([], allow_private_hosts=False)
 
 
@@ -314,10 +314,10 @@ OWN = [
     ("international", "https://münchen.waypost.example/"),
     ("international-capitals", "https://MÜNCHEN.waypost.example/"),
     ("punycode-capitals", "https://XN--MNCHEN-3YA.waypost.example/"),
-    ("address", "http://127.0.0.9/"),
-    ("address-as-number", "http://2130706441/"),
-    ("address-in-octal", "http://0177.9:8080/"),
-    ("address-mapped", "http://[::ffff:127.0.0.9]/"),
+    ("address", "http://192.0.2.9/"),
+    ("address-as-number", "http://3221225993/"),
+    ("address-in-octal", "http://0300.0.0x2.9:8080/"),
+    ("address-mapped", "http://[::ffff:192.0.2.9]/"),
     ("ipv6", "http://[0:0::0009]:1/"),
 ]
 
@@ -331,7 +331,7 @@ def test_own_host_behind_user_info_is_refused_too() -> None:
     assert refusal("https://x@go.waypost.example/")
 
 
-@pytest.mark.parametrize("url", ["https://waypost.example/", "https://x.go.waypost.example/", "http://127.0.0.8/"])
+@pytest.mark.parametrize("url", ["https://waypost.example/", "https://x.go.waypost.example/", "http://192.0.2.8/"])
 def test_neighbours_of_the_own_host_are_not_refused(url: str) -> None:
     assert INTAKE.destination(url).url == url
 
@@ -468,3 +468,25 @@ def test_ascii_after_the_host_is_never_touched(tail: str) -> None:
         assert location(url) == url
         international = INTAKE.destination(f"https://münchen.de{joint}{tail}").url
         assert international == f"https://xn--mnchen-3ya.de{joint}{tail}"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST.",
+        "a.localhost",
+        "localhost.localdomain",
+        "127.0.0.2",
+        "0.0.0.0",  # noqa: S104 - one of its names
+        "0",
+        "[::1]",
+        "[::]",
+    ],
+)
+def test_a_waypost_on_this_machine_is_reached_by_any_of_its_names(host: str) -> None:
+    for own in ("127.0.0.1", "localhost", "::1"):
+        with pytest.raises(InvalidFields):
+            Intake([own]).destination(f"http://{host}:9999/x")
+    # Elsewhere it is a private host like any other.
+    assert Flag.PRIVATE_HOST in Intake(["go.example.com"]).destination(f"http://{host}:9999/x").flags

@@ -70,8 +70,8 @@ def test_public_url_is_refused(url: str) -> None:
     ("url", "hosts"),
     [
         ("https://go.example:8443", ("go.example",)),
-        ("http://localhost:8080", ("localhost", "localhost", "127.0.0.1", "[::1]")),
-        ("http://[::1]:8080", ("::1", "localhost", "127.0.0.1", "[::1]")),
+        ("http://localhost:8080", ("localhost",)),
+        ("http://[::1]:8080", ("::1",)),
     ],
 )
 def test_own_hosts(url: str, hosts: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from native.limits import Algorithm, Decision, Limit, State, at, look, spend, used
+from native.limits import Algorithm, Decision, Limit, State, at, look, spend, stricter, take, used
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 START_US = 1_700_000_000_000_000
@@ -218,3 +218,48 @@ def test_a_limit_refuses_numbers_out_of_range(
 ) -> None:
     with pytest.raises(ValueError, match="must be at least"):
         Limit(algorithm, limit, window_us, burst)
+
+
+@pytest.mark.parametrize(
+    ("held", "hits", "left"), [(State(), 2, 3), (State(), 9, 0), (State(0, 4), 1, 0), (State(0, 5), 1, 0)]
+)
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_a_cost_that_is_admitted_already_is_taken_as_far_as_there_is_something(
+    algorithm: Algorithm, held: State, hits: int, left: int
+) -> None:
+    limit = Limit(algorithm, 5, 1000)
+    state = copy(held)
+    take(limit, state, hits, 0)
+    assert look(limit, state, 0, 0).remaining == left
+
+
+def test_what_has_come_back_of_a_token_is_taken_with_the_last_one() -> None:
+    limit = Limit(Algorithm.TOKEN_BUCKET, 2, 1000)
+    state = State(0, 2)
+    take(limit, state, 2, 700)
+    assert state == State(700, 2)
+    # More is missing than the bucket holds, since its burst was lowered: left as it is.
+    state = State(0, 9, fraction=300)
+    take(limit, state, 1, 0)
+    assert state == State(0, 9, fraction=300)
+
+
+@given(st.sampled_from(Algorithm), st.data())
+def test_the_stricter_of_two_admits_nothing_that_one_of_them_refuses(algorithm: Algorithm, data: st.DataObject) -> None:
+    limit = Limit(algorithm, 6, 100)
+
+    def draw() -> State:
+        state, now_us = State(), 0
+        for gap_us, hits in data.draw(st.lists(st.tuples(st.integers(0, 120), st.integers(1, 6)), max_size=4)):
+            now_us += gap_us
+            spend(limit, state, hits, now_us)
+        return state
+
+    one, other = draw(), draw()
+    now_us = max(one.updated_us, other.updated_us)
+    both = stricter(at(limit, one, now_us), at(limit, other, now_us))
+    for gap_us, hits in data.draw(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 3)), max_size=6)):
+        now_us += gap_us
+        if spend(limit, both, hits, now_us).allowed:
+            assert spend(limit, one, hits, now_us).allowed
+            assert spend(limit, other, hits, now_us).allowed

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import native.table
-from native.limits import Algorithm, Decision, Limit, State, at, look, spend
+from native.limits import Algorithm, Decision, Limit, State, at, look, spend, used
 from native.table import PROBES, Table
 
 NOW_US = 1_700_000_000_000_000
@@ -70,14 +70,39 @@ def test_the_dead_go_first() -> None:
 def test_then_the_least_used() -> None:
     table = Table(3)
     wide = Limit(Algorithm.FIXED_WINDOW, 100, SECOND_US)
-    hit(table, "two thirds", 2)
+    hit(table, "one third", 1)
     hit(table, "four hundredths", 4, rule=("wide",), limit=wide)
     hit(table, "spent", 3)
     hit(table, "new", 2)
     assert (len(table), table.evictions, table.overflows) == (3, 1, 0)
-    assert hit(table, "two thirds").remaining == 0
+    assert hit(table, "one third").remaining == 1
     assert not hit(table, "spent").allowed
-    assert table.find(table.key(("wide",), ("address", "four hundredths")), NOW_US) == State()
+    # Gone, but what it held is not: every newcomer of its rule is taken for it.
+    assert table.find(table.key(("wide",), ("address", "another")), NOW_US).count == 4
+
+
+def test_what_has_used_half_of_its_limit_is_kept() -> None:
+    limit = Limit(Algorithm.TOKEN_BUCKET, 4, 4 * SECOND_US)
+    table = Table(1)
+    hit(table, "a", 3, limit=limit)
+    later = NOW_US + SECOND_US
+    # Not spent any more, by one token.
+    assert hit(table, "b", limit=limit, now_us=later).allowed
+    assert (table.evictions, table.overflows) == (0, 1)
+    assert hit(table, "a", limit=limit, now_us=later).remaining == 1
+    assert hit(table, "c", rule=("other",), now_us=later + 2 * SECOND_US).allowed
+    assert table.evictions == 1
+
+
+def test_the_strictest_of_those_given_up_counts() -> None:
+    wide = Limit(Algorithm.FIXED_WINDOW, 100, SECOND_US)
+    table = Table(1)
+    for name, hits in (("a", 40), ("b", 2), ("c", 5)):
+        hit(table, name, hits, limit=wide)
+    # The largest, not the sum; c began with it, b before a was given up.
+    assert (table.evictions, table.find(table.key(RULE, ("d",)), NOW_US).count) == (2, 40)
+    assert hit(table, "c", 0, limit=wide).remaining == 55
+    assert table.find(table.key(RULE, ("d",)), NOW_US + SECOND_US) == State(NOW_US + SECOND_US)
 
 
 def test_newcomers_share_the_overflow_when_all_are_spent() -> None:
@@ -117,8 +142,27 @@ def test_a_changed_limit_applies_to_counters_that_exist() -> None:
     hit(table, "a", 3)
     wider = Limit(Algorithm.FIXED_WINDOW, 5, SECOND_US)
     assert hit(table, "a", limit=wider).remaining == 1
+    widest = Limit(Algorithm.FIXED_WINDOW, 9, SECOND_US)
+    assert hit(table, "a", limit=widest, hits=0).remaining == 5
     assert hit(table, "b").allowed
     assert table.evictions == 1
+
+
+def test_what_is_given_up_comes_back_by_the_slower_of_two_limits() -> None:
+    fast, slow = (Limit(Algorithm.TOKEN_BUCKET, rate, SECOND_US, burst=10) for rate in (10, 1))
+    table = Table(1)
+    hit(table, "a", 4, limit=fast)
+    hit(table, "b", 1, limit=slow)
+    assert hit(table, "c", limit=slow).allowed
+    assert table.find(table.key(RULE, ("d",)), NOW_US + SECOND_US).count == 3
+
+
+def test_overflow_counters_that_are_over_do_not_pile_up() -> None:
+    table = Table(1)
+    hit(table, "a", 3, limit=Limit(Algorithm.FIXED_WINDOW, 3, 1_000_000 * SECOND_US))
+    for number in range(100):
+        hit(table, "b", rule=(str(number),), now_us=NOW_US + number * SECOND_US)
+    assert len(table._overflow) == 1
 
 
 def test_an_access_looks_at_a_fixed_number_of_entries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,3 +224,62 @@ def test_nothing_over_its_limit_is_forgiven(
             assert decision.retry_after_us is not None
             barred_until_us[client] = now_us + decision.retry_after_us
         assert len(table) <= capacity
+
+
+LIMITS = [
+    Limit(Algorithm.FIXED_WINDOW, 4, SECOND_US),
+    Limit(Algorithm.SLIDING_WINDOW, 5, SECOND_US),
+    Limit(Algorithm.TOKEN_BUCKET, 5, SECOND_US, burst=9),
+    Limit(Algorithm.TOKEN_BUCKET, 7, 3 * SECOND_US, burst=3),
+]
+
+
+@given(
+    st.integers(1, 3),
+    st.lists(
+        st.tuples(
+            st.integers(0, 4),
+            st.sampled_from(LIMITS),
+            st.integers(1, 3),
+            st.sampled_from([0, 0, 0, 1000, 100_000, 150_000, 400_000]),
+        ),
+        min_size=30,
+        max_size=60,
+    ),
+)
+def test_a_client_is_admitted_nothing_that_a_counter_of_its_own_would_refuse(
+    capacity: int, requests: list[tuple[int, Limit, int, int]]
+) -> None:
+    """The bound of the module's docstring: eviction forgives nothing, whoever sends what."""
+    table = Table(capacity)
+    own: dict[tuple[int, Limit], State] = {}
+    now_us = NOW_US
+    for client, limit, hits, gap_us in requests:
+        now_us += gap_us
+        rule = (str(LIMITS.index(limit)),)
+        if hit(table, str(client), hits, rule=rule, limit=limit, now_us=now_us).allowed:
+            assert spend(limit, own.setdefault((client, limit), State()), hits, now_us).allowed
+        assert len(table) <= capacity
+        assert len(table._overflow) <= len(LIMITS)
+
+
+@pytest.mark.parametrize("flooding_rule", [RULE, ("other",)])
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("spent", [1, 2, 3])
+@pytest.mark.parametrize("wait_us", [0, 100_000, 150_000, 500_000])
+def test_filling_the_table_gains_nothing(
+    limit: Limit, flooding_rule: tuple[str, ...], spent: int, wait_us: int
+) -> None:
+    """An attacker spends, floods with other keys and spends again, over and over."""
+    table = Table(2 * PROBES)
+    own = State()
+    flood = 0
+    for round_number in range(40):
+        now_us = NOW_US + round_number * wait_us
+        for _ in range(spent):
+            if hit(table, "attacker", limit=limit, now_us=now_us).allowed:
+                assert spend(limit, own, 1, now_us).allowed
+        for _ in range(3 * PROBES):
+            flood += 1
+            hit(table, f"flood {flood}", rule=flooding_rule, limit=limit, now_us=now_us)
+    assert used(limit, at(limit, own, NOW_US)) <= limit.capacity

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from native.limits import State, spend
 from native.table import Table
 from ratelimiter.handlers import UNLIMITED, Checker, CheckResult, DescriptorStatus
 from ratelimiter.rules import Rules
@@ -180,6 +183,49 @@ def test_a_full_table_decides_all_the_same() -> None:
     assert [s.allowed for s in result.statuses] == [True, True]
     assert not requests.check("two=f").allowed
     assert len(requests.table) == 1
+
+
+def test_what_is_admitted_is_accounted_for_though_the_request_itself_took_the_room() -> None:
+    requests = Requests(table=Table(2))
+    requests.check("five=a", hits=2)
+    requests.check("five=b", hits=2)
+    # The first newcomer takes the place of a, whose two are from then on taken to be those of any newcomer.
+    assert requests.check("five=c", "five=d", hits=4).allowed
+    assert requests.table.evictions == 2
+    assert not requests.check("five=d").allowed
+
+
+@given(
+    st.integers(1, 3),
+    st.lists(
+        st.tuples(
+            st.lists(
+                st.sampled_from([f"{key}={value}" for key in ("two", "five") for value in "abc"]),
+                min_size=1,
+                max_size=6,
+            ),
+            st.integers(1, 4),
+            st.sampled_from([0, 0, 1000, SECOND_US // 2, 3 * SECOND_US]),
+        ),
+        min_size=10,
+        max_size=30,
+    ),
+)
+def test_nobody_is_admitted_more_than_by_a_table_without_end(
+    capacity: int, asked: list[tuple[list[str], int, int]]
+) -> None:
+    requests = Requests(table=Table(capacity))
+    own: dict[str, State] = {}
+    for keys, hits, gap_us in asked:
+        requests.now_us += gap_us
+        if not requests.check(*keys, hits=hits).allowed:
+            continue
+        for name in keys:
+            key, _, value = name.partition("=")
+            match = requests.checker.rules.match("test", [LimitEntry(key, value)])
+            assert match is not None
+            assert match.rule.limit is not None
+            assert spend(match.rule.limit, own.setdefault(name, State()), hits, requests.now_us).allowed
 
 
 def violations(domain: str, descriptors: list[list[LimitEntry]], hits: int = 1) -> list[FieldViolation]:

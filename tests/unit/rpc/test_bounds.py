@@ -120,6 +120,18 @@ async def test_a_message_that_is_too_large_is_refused() -> None:
         assert (await service.get()).short_code == "abc"
 
 
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "held open"])
+@pytest.mark.parametrize("path", [GET_LINK.encode(), b"/waypost.api.v1.LinkService/NoSuch"])
+async def test_a_call_that_brings_no_message_is_answered_in_time(path: bytes, ended: bool) -> None:
+    """grpcio itself would never answer it, and nobody would ever hear of it."""
+    async with running(Links(), default_deadline_ms=200) as service:
+        async with raw_call(service.ports.control, path, message=None, ended=ended) as reader, asyncio.timeout(5):
+            line = await service.log.rpc()
+            assert await reader.read(1)
+        assert line["code"] == ("UNIMPLEMENTED" if b"NoSuch" in path else "INVALID_ARGUMENT")
+        assert (await service.get()).short_code == "abc"
+
+
 async def test_metadata_that_is_too_large_is_refused() -> None:
     most = RpcServerOptions().max_metadata_bytes
     async with running(Links()) as service:

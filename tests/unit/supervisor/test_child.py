@@ -102,6 +102,11 @@ async def test_a_refusal_counts_at_the_first_start_only(stage: Callable[..., Sta
     refusing.health = None
     with pytest.raises(ProcessRefused, match="a refuses to start: bad colour"):
         await refusing.run
+    # What names itself is not named twice.
+    named = stage("import sys; print('a: bad: a: colour'); sys.exit(2)")
+    named.health = None
+    with pytest.raises(ProcessRefused, match=r"^a refuses to start: bad: a: colour "):
+        await named.run
     later = stage("import time, sys; time.sleep(0.3); sys.exit(2)")
     for _ in range(module.HOPELESS_STARTS + 1):
         assert "exit code 2" in (await later.until(State.RESTARTING)).detail

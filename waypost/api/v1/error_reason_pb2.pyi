@@ -44,7 +44,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 7
     """UNAVAILABLE. Something the call needs does not answer; nothing is known to have been changed. With
-    `google.rpc.RetryInfo`. metadata: `dependency` (`postgres`, `ratelimiter`).
+    `google.rpc.RetryInfo`. metadata: `dependency` (`postgres`, `ratelimiter`; at the edge also `gateway`, `gateway_web`).
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 8
     """UNAVAILABLE. The server is shutting down and takes no new calls; another replica will. With `google.rpc.RetryInfo`."""
@@ -57,7 +57,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNKNOWN_METHOD: _ErrorReason.ValueType  # 11
     """UNIMPLEMENTED. No such method on this server. metadata: `method`."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 12
-    """CANCELLED. The caller went away before the answer was ready."""
+    """Not sent by this version: who cancels a call does not wait for its status."""
     ERROR_REASON_LINK_EXPIRED: _ErrorReason.ValueType  # 13
     """FAILED_PRECONDITION; HTTP 410. The link's time is over. metadata: `short_code`. Sent in place of a redirect."""
     ERROR_REASON_LINK_DELETED: _ErrorReason.ValueType  # 14
@@ -68,10 +68,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. The HTTP interface has nothing at this path, or not with this method."""
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 17
     """RESOURCE_EXHAUSTED; HTTP 413 or 431. The body or the header is larger than the edge takes."""
+    ERROR_REASON_CROSS_SITE: _ErrorReason.ValueType  # 18
+    """PERMISSION_DENIED; HTTP 403. A page of another site tried to change something through its visitor's browser."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """The `reason` of the `google.rpc.ErrorInfo` that every error carries (`domain` is always "waypost"). The comment of a
-    value names the gRPC code it comes with and the keys of its `metadata`.
+    """The `reason` of the `google.rpc.ErrorInfo` that every error of Waypost's own carries (`domain` is always "waypost"). The
+    comment of a value names the gRPC code it comes with and the keys of its `metadata`. Only what the transport itself
+    refuses on a service's own port (a message or metadata above its size) comes without.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -96,7 +99,7 @@ metadata: `max_in_flight`.
 """
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 7
 """UNAVAILABLE. Something the call needs does not answer; nothing is known to have been changed. With
-`google.rpc.RetryInfo`. metadata: `dependency` (`postgres`, `ratelimiter`).
+`google.rpc.RetryInfo`. metadata: `dependency` (`postgres`, `ratelimiter`; at the edge also `gateway`, `gateway_web`).
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 8
 """UNAVAILABLE. The server is shutting down and takes no new calls; another replica will. With `google.rpc.RetryInfo`."""
@@ -109,7 +112,7 @@ metadata: `correlation_id`.
 ERROR_REASON_UNKNOWN_METHOD: ErrorReason.ValueType  # 11
 """UNIMPLEMENTED. No such method on this server. metadata: `method`."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 12
-"""CANCELLED. The caller went away before the answer was ready."""
+"""Not sent by this version: who cancels a call does not wait for its status."""
 ERROR_REASON_LINK_EXPIRED: ErrorReason.ValueType  # 13
 """FAILED_PRECONDITION; HTTP 410. The link's time is over. metadata: `short_code`. Sent in place of a redirect."""
 ERROR_REASON_LINK_DELETED: ErrorReason.ValueType  # 14
@@ -120,4 +123,6 @@ ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 16
 """NOT_FOUND. The HTTP interface has nothing at this path, or not with this method."""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 17
 """RESOURCE_EXHAUSTED; HTTP 413 or 431. The body or the header is larger than the edge takes."""
+ERROR_REASON_CROSS_SITE: ErrorReason.ValueType  # 18
+"""PERMISSION_DENIED; HTTP 403. A page of another site tried to change something through its visitor's browser."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

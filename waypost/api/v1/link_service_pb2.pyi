@@ -185,8 +185,8 @@ class CreateLinkRequest(_message.Message):
     ttl_seconds: _builtins.int
     """The same, in seconds from now: 1 to 315,360,000 (ten years)."""
     redirect_status: _builtins.int
-    """The HTTP status of the redirect: 301, 302, 307 or 308. Absent or 0: 302, the one that browsers do not remember, so
-    that a later change or deletion reaches everyone.
+    """The HTTP status of the redirect: 301, 302, 307 or 308. Absent or 0: 302. Whatever it is, answers forbid caches to keep
+    it, so that every click is seen and a deletion reaches everyone.
     """
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:

@@ -29,7 +29,7 @@ class LinkServiceStub:
     """Makes and manages short links.
 
     Over HTTP the same calls are JSON with the field names below in snake_case. Errors are `google.rpc.Status` (in JSON
-    too) and always carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
+    too) and carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
     """
 
     def __init__(self, channel):
@@ -64,7 +64,7 @@ class LinkServiceServicer:
     """Makes and manages short links.
 
     Over HTTP the same calls are JSON with the field names below in snake_case. Errors are `google.rpc.Status` (in JSON
-    too) and always carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
+    too) and carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
     """
 
     def CreateLink(self, request, context):
@@ -139,7 +139,7 @@ class LinkService:
     """Makes and manages short links.
 
     Over HTTP the same calls are JSON with the field names below in snake_case. Errors are `google.rpc.Status` (in JSON
-    too) and always carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
+    too) and carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
     """
 
     @staticmethod

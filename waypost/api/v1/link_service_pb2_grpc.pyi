@@ -30,7 +30,7 @@ class LinkServiceStub:
     """Makes and manages short links.
 
     Over HTTP the same calls are JSON with the field names below in snake_case. Errors are `google.rpc.Status` (in JSON
-    too) and always carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
+    too) and carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
     """
 
     @_typing.overload
@@ -63,7 +63,7 @@ class LinkServiceAsyncStub(LinkServiceStub):
     """Makes and manages short links.
 
     Over HTTP the same calls are JSON with the field names below in snake_case. Errors are `google.rpc.Status` (in JSON
-    too) and always carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
+    too) and carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -92,7 +92,7 @@ class LinkServiceServicer(metaclass=_abc_1.ABCMeta):
     """Makes and manages short links.
 
     Over HTTP the same calls are JSON with the field names below in snake_case. Errors are `google.rpc.Status` (in JSON
-    too) and always carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
+    too) and carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
     """
 
     @_abc_1.abstractmethod

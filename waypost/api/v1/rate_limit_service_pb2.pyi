@@ -29,7 +29,7 @@ class CheckRequest(_message.Message):
     DESCRIPTORS_FIELD_NUMBER: _builtins.int
     HITS_ADDEND_FIELD_NUMBER: _builtins.int
     domain: _builtins.str
-    """The rule file's `domain`; at most 255 bytes."""
+    """The rule file's `domain`; at most 255 bytes. Through the edge not `waypost`, by which the mesh limits its own callers."""
     hits_addend: _builtins.int
     """How much the request costs in every limit it meets. Absent or 0: 1."""
     @_builtins.property
