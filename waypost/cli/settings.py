@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from waypost.rpc.ports import address
 from waypost.settings import BadSettings, Settings, setting
 from waypost.supervisor.environment import known_names
-from waypost.supervisor.settings import SupervisorSettings, authority
+from waypost.supervisor.settings import SupervisorSettings
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -58,4 +59,4 @@ def _parse(name: str, text: str) -> Server:
     # A path, a query or a user name would be lost in silence.
     if not known or not host or not port or "@" in rest or parts.netloc != rest.removesuffix("/"):
         raise BadSettings([f"{name} must be host:port, http://host:port or https://host, not {text!r}"])
-    return Server(authority(host, port), tls=scheme.lower() == "https")
+    return Server(address(host, port), tls=scheme.lower() == "https")

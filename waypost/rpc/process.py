@@ -20,8 +20,9 @@ from starlette.types import ASGIApp
 from waypost.rpc import chain
 from waypost.rpc.health import Check, Health
 from waypost.rpc.http import HttpServer, metrics_app
+from waypost.rpc.methods import endpoint, method_table
 from waypost.rpc.ports import PortInUse, listen
-from waypost.rpc.server import HEALTH_CHECK, RpcServer, RpcServerOptions, endpoint, method_table
+from waypost.rpc.server import HEALTH_CHECK, RpcServer, RpcServerOptions
 from waypost.setting_names import SETTING_NAMES
 from waypost.settings import BadSettings, ServiceSettings, reserved_in_use
 from waypost.telemetry import Metrics, configure_logging, watch_loop_lag

@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import cast
 
+from waypost.rpc.ports import address
 from waypost.setting_names import SETTING_NAMES
 from waypost.settings import PREFIX, BadSettings, Settings
-from waypost.supervisor.settings import SupervisorSettings, authority
+from waypost.supervisor.settings import SupervisorSettings
 
 SERVICES = ("gateway", "ratelimiter", "workers")
 
@@ -81,7 +82,7 @@ def for_service(
     """
     given = {name: value for name, value in env.items() if name in names and value.strip()}
     given.setdefault(
-        "WAYPOST_RATELIMITER_ADDRESS", authority(settings.service_host, settings.control_port("ratelimiter"))
+        "WAYPOST_RATELIMITER_ADDRESS", address(settings.service_host, settings.control_port("ratelimiter"))
     )
     decided = {
         **{listener.setting: str(listener.port) for listener in settings.listeners()},

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field, SecretStr, field_validator
 
+from waypost.rpc.ports import address
 from waypost.settings import DatabaseUrl, PublicUrl, Settings, setting
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - named to be told apart, not to listen on
@@ -118,7 +119,7 @@ class SupervisorSettings(Settings):
     @property
     def http_address(self) -> str:
         """The address of Envoy's HTTP listener as this machine reaches it, for example `http://127.0.0.1:8080`."""
-        return f"http://{authority(WILDCARDS.get(self.http_host, self.http_host), self.http_port)}"
+        return f"http://{address(WILDCARDS.get(self.http_host, self.http_host), self.http_port)}"
 
     @property
     def public_address(self) -> str:
@@ -151,8 +152,3 @@ class SupervisorSettings(Settings):
         share = env.get("XDG_DATA_HOME", "")
         base = Path(share) if share.startswith("/") else Path(env.get("HOME") or Path.home()) / ".local" / "share"
         return base / "waypost"
-
-
-def authority(host: str, port: int) -> str:
-    """`host:port`, with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

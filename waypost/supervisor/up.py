@@ -8,13 +8,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from waypost.rpc.ports import address
 from waypost.settings import BadSettings, reserved_in_use
 from waypost.supervisor import environment
 from waypost.supervisor.console import Welcome, console_for
 from waypost.supervisor.data_dir import DataDir
 from waypost.supervisor.errors import CannotStart
 from waypost.supervisor.mesh import Mesh, mesh_of
-from waypost.supervisor.settings import SupervisorSettings, authority
+from waypost.supervisor.settings import SupervisorSettings
 from waypost.supervisor.supervisor import Supervisor
 
 MakeMesh = Callable[[SupervisorSettings, Mapping[str, str], DataDir], Mesh]
@@ -50,7 +51,7 @@ async def _run(settings: SupervisorSettings, env: Mapping[str, str], data: DataD
         console.notice("setting_without_effect", sentence, "warning")
     welcome = Welcome(
         url=settings.http_address,
-        grpc=authority(settings.service_host, settings.control_port("gateway")),
+        grpc=address(settings.service_host, settings.control_port("gateway")),
         data=str(data.path),
         logs=str(data.logs),
     )

@@ -16,7 +16,7 @@ from waypost.errors import DeadlineExceeded, Draining, LinkNotFound, Overloaded
 from waypost.rpc import chain
 from waypost.rpc.chain import Admission, CallRecord, Deadline, Errors, Handler, Observe
 from waypost.rpc.context import CURRENT, CallContext
-from waypost.rpc.server import endpoint, method_table
+from waypost.rpc.methods import endpoint, method_table
 from waypost.rpc.status import RpcError
 from waypost.telemetry import Metrics
 

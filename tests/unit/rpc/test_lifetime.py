@@ -16,9 +16,10 @@ from tests.support.waiting import until
 from waypost.rpc import process, server
 from waypost.rpc.health import Health
 from waypost.rpc.http import HttpServer
+from waypost.rpc.methods import endpoint, method_table
 from waypost.rpc.ports import PortInUse, listen
 from waypost.rpc.process import Ports, Service, serve
-from waypost.rpc.server import RpcServer, RpcServerOptions, endpoint, method_table
+from waypost.rpc.server import RpcServer, RpcServerOptions
 from waypost.settings import ServiceSettings
 from waypost.telemetry import Metrics
 

@@ -12,7 +12,7 @@ from tests.support.service import GET_LINK, LIMITS, LINKS, Limits, Links, Runnin
 from waypost.api.v1 import rate_limit_service_pb2 as limits_pb
 from waypost.api.v1.link_service_pb2_grpc import LinkServiceServicer
 from waypost.rpc.context import CallContext
-from waypost.rpc.server import endpoint, method_table
+from waypost.rpc.methods import endpoint, method_table
 
 LINK_METHODS = {f"/{LINKS}/{name}" for name in ("CreateLink", "GetLink", "DeleteLink", "ResolveLink")}
 
