@@ -36,11 +36,11 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
     """Runs the gateway until `stop` is set or a signal comes."""
     metrics = Metrics("gateway")
     clock = ServerClock()
-    api_dsn, redirect_dsn = settings.api_dsn(), settings.redirect_dsn()
+    redirect_dsn = settings.redirect_dsn()
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(
             Postgres(
-                api_dsn,
+                settings.api_dsn(),
                 "waypost_api",
                 application_name="gateway",
                 max_size=settings.database_pool,

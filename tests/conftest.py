@@ -6,18 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.postgres import Database, Server, dispose, make_or_skip, temporary_server
+from tests.support.postgres import Database, Server, running_server
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """The session's PostgreSQL; `postgres.make_database()` gives a fresh, migrated database."""
-    server = temporary_server()
-    try:
-        make_or_skip(server)
+    with running_server() as server:
         yield server
-    finally:
-        dispose(server)
 
 
 @pytest.fixture

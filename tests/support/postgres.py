@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import shutil
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -144,6 +145,17 @@ def dispose(server: Server) -> None:
     """Stops the server and removes its folder."""
     server.stop(signal.SIGQUIT)
     shutil.rmtree(server.folder.parent, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_server() -> Iterator[Server]:
+    """A made server for the time of the block."""
+    server = temporary_server()
+    try:
+        make_or_skip(server)
+        yield server
+    finally:
+        dispose(server)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

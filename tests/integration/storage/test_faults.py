@@ -18,7 +18,7 @@ import pytest
 
 from tests.integration.storage.test_change_feed import following
 from tests.support.links import new_link, store
-from tests.support.postgres import Server, dispose, make_or_skip, temporary_server
+from tests.support.postgres import Server, running_server
 from tests.support.waiting import until
 from waypost.adapters.postgres import Postgres
 from waypost.adapters.postgres_links import PostgresStorage
@@ -47,12 +47,8 @@ class Log:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A server of our own, to be ill-treated."""
-    server = temporary_server()
-    try:
-        make_or_skip(server)
+    with running_server() as server:
         yield server
-    finally:
-        dispose(server)
 
 
 @pytest.fixture
