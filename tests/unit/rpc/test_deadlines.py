@@ -12,6 +12,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.support.service import Dependency, Held, Links, reason_of, running
 from tests.support.waiting import until
 from waypost.api.v1 import link_service_pb2
+from waypost.errors import DeadlineExceeded
+from waypost.rpc.chain import Deadline
 from waypost.rpc.channel import outgoing_metadata
 from waypost.rpc.context import CURRENT, CallContext
 
@@ -117,12 +119,15 @@ async def test_a_method_s_own_timeout_is_not_the_call_s() -> None:
 
 
 async def test_time_that_is_already_up_ends_the_call_at_its_first_wait() -> None:
-    links, held = Links(), Held()
-    links.script.get_link = held
-    async with running(links) as service:
-        refusal = await service.refusal(timeout=0.0)
-        assert refusal.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert held.waiting == 0
+    held = Held()
+
+    async def call_next(context: CallContext, request: bytes) -> bytes:
+        return bytes(await held(request, context))
+
+    context = CallContext("/a.B/C", (), "test", 0.0)
+    with pytest.raises(DeadlineExceeded):
+        await Deadline(default=2.0, maximum=3.0)(context, b"", call_next)
+    assert (held.waiting, held.cancelled) == (0, 1)
 
 
 async def test_watching_health_has_no_deadline() -> None:
