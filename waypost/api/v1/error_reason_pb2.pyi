@@ -61,15 +61,39 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_LINK_EXPIRED: _ErrorReason.ValueType  # 13
     """FAILED_PRECONDITION; HTTP 410. The link's time is over. metadata: `short_code`. Sent in place of a redirect."""
     ERROR_REASON_LINK_DELETED: _ErrorReason.ValueType  # 14
-    """FAILED_PRECONDITION; HTTP 410. The link was deleted. metadata: `short_code`. Sent in place of a redirect."""
+    """FAILED_PRECONDITION; HTTP 410. The link was deleted. metadata: `short_code`. Sent in place of a redirect, and (there
+    with HTTP 400) when a deleted link is to be changed.
+    """
     ERROR_REASON_LINK_BLOCKED: _ErrorReason.ValueType  # 15
     """PERMISSION_DENIED; HTTP 451. An operator has blocked the link. metadata: `short_code`. Sent in place of a redirect."""
     ERROR_REASON_ROUTE_NOT_FOUND: _ErrorReason.ValueType  # 16
     """NOT_FOUND. The HTTP interface has nothing at this path, or not with this method."""
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 17
-    """RESOURCE_EXHAUSTED; HTTP 413 or 431. The body or the header is larger than the edge takes."""
+    """RESOURCE_EXHAUSTED; HTTP 413, 414 or 431. The message, the body, the header, or the query string that a link would
+    forward is larger than is taken.
+    """
     ERROR_REASON_CROSS_SITE: _ErrorReason.ValueType  # 18
     """PERMISSION_DENIED; HTTP 403. A page of another site tried to change something through its visitor's browser."""
+    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 19
+    """ABORTED; HTTP 409. The link has changed since the state that the `etag` names; read it again, then decide.
+    metadata: `short_code`, `etag` (of its present state).
+    """
+    ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 20
+    """ALREADY_EXISTS; HTTP 409. The `request_id` (or `idempotency-key`) came with another request within 24 hours.
+    metadata: `request_id`.
+    """
+    ERROR_REASON_IDEMPOTENCY_KEY_IN_USE: _ErrorReason.ValueType  # 21
+    """ABORTED; HTTP 409. The first request with this `request_id` is still under way; ask again after
+    `google.rpc.RetryInfo` says. metadata: `request_id`.
+    """
+    ERROR_REASON_LINK_EXHAUSTED: _ErrorReason.ValueType  # 22
+    """FAILED_PRECONDITION; HTTP 410. All clicks that the link was made for are used. metadata: `short_code`. Sent in place
+    of a redirect.
+    """
+    ERROR_REASON_LINK_WARNED: _ErrorReason.ValueType  # 23
+    """FAILED_PRECONDITION; HTTP 403. The link leads somewhere doubtful; people see a page that warns them. metadata:
+    `short_code`. Sent in place of a redirect to programs that ask for JSON.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the `google.rpc.ErrorInfo` that every error of Waypost's own carries (`domain` is always "waypost"). The
@@ -116,13 +140,37 @@ ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 12
 ERROR_REASON_LINK_EXPIRED: ErrorReason.ValueType  # 13
 """FAILED_PRECONDITION; HTTP 410. The link's time is over. metadata: `short_code`. Sent in place of a redirect."""
 ERROR_REASON_LINK_DELETED: ErrorReason.ValueType  # 14
-"""FAILED_PRECONDITION; HTTP 410. The link was deleted. metadata: `short_code`. Sent in place of a redirect."""
+"""FAILED_PRECONDITION; HTTP 410. The link was deleted. metadata: `short_code`. Sent in place of a redirect, and (there
+with HTTP 400) when a deleted link is to be changed.
+"""
 ERROR_REASON_LINK_BLOCKED: ErrorReason.ValueType  # 15
 """PERMISSION_DENIED; HTTP 451. An operator has blocked the link. metadata: `short_code`. Sent in place of a redirect."""
 ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 16
 """NOT_FOUND. The HTTP interface has nothing at this path, or not with this method."""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 17
-"""RESOURCE_EXHAUSTED; HTTP 413 or 431. The body or the header is larger than the edge takes."""
+"""RESOURCE_EXHAUSTED; HTTP 413, 414 or 431. The message, the body, the header, or the query string that a link would
+forward is larger than is taken.
+"""
 ERROR_REASON_CROSS_SITE: ErrorReason.ValueType  # 18
 """PERMISSION_DENIED; HTTP 403. A page of another site tried to change something through its visitor's browser."""
+ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 19
+"""ABORTED; HTTP 409. The link has changed since the state that the `etag` names; read it again, then decide.
+metadata: `short_code`, `etag` (of its present state).
+"""
+ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 20
+"""ALREADY_EXISTS; HTTP 409. The `request_id` (or `idempotency-key`) came with another request within 24 hours.
+metadata: `request_id`.
+"""
+ERROR_REASON_IDEMPOTENCY_KEY_IN_USE: ErrorReason.ValueType  # 21
+"""ABORTED; HTTP 409. The first request with this `request_id` is still under way; ask again after
+`google.rpc.RetryInfo` says. metadata: `request_id`.
+"""
+ERROR_REASON_LINK_EXHAUSTED: ErrorReason.ValueType  # 22
+"""FAILED_PRECONDITION; HTTP 410. All clicks that the link was made for are used. metadata: `short_code`. Sent in place
+of a redirect.
+"""
+ERROR_REASON_LINK_WARNED: ErrorReason.ValueType  # 23
+"""FAILED_PRECONDITION; HTTP 403. The link leads somewhere doubtful; people see a page that warns them. metadata:
+`short_code`. Sent in place of a redirect to programs that ask for JSON.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -30,6 +30,12 @@ class LinkServiceStub:
 
     Over HTTP the same calls are JSON with the field names below in snake_case. Errors are `google.rpc.Status` (in JSON
     too) and carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
+
+    Whatever changes something can be asked for again without harm: give it a `request_id` of your own (a UUID, say), or the
+    same as metadata or HTTP header `idempotency-key`. For 24 hours the same request under the same id is done once and
+    answered with the same bytes. Failures are not kept: after one, the same id tries again. ALREADY_EXISTS
+    (`IDEMPOTENCY_KEY_REUSED`): the id came with another request. ABORTED (`IDEMPOTENCY_KEY_IN_USE`, with `RetryInfo`): the
+    first request with this id is still under way.
     """
 
     def __init__(self, channel):
@@ -43,14 +49,34 @@ class LinkServiceStub:
                 request_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.CreateLinkRequest.SerializeToString,
                 response_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.Link.FromString,
                 _registered_method=True)
+        self.BatchCreateLinks = channel.unary_unary(
+                '/waypost.api.v1.LinkService/BatchCreateLinks',
+                request_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.BatchCreateLinksRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.BatchCreateLinksResponse.FromString,
+                _registered_method=True)
         self.GetLink = channel.unary_unary(
                 '/waypost.api.v1.LinkService/GetLink',
                 request_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.GetLinkRequest.SerializeToString,
                 response_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.Link.FromString,
                 _registered_method=True)
+        self.ListLinks = channel.unary_unary(
+                '/waypost.api.v1.LinkService/ListLinks',
+                request_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.ListLinksRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.ListLinksResponse.FromString,
+                _registered_method=True)
+        self.UpdateLink = channel.unary_unary(
+                '/waypost.api.v1.LinkService/UpdateLink',
+                request_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.UpdateLinkRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.Link.FromString,
+                _registered_method=True)
         self.DeleteLink = channel.unary_unary(
                 '/waypost.api.v1.LinkService/DeleteLink',
                 request_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.DeleteLinkRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.Link.FromString,
+                _registered_method=True)
+        self.UndeleteLink = channel.unary_unary(
+                '/waypost.api.v1.LinkService/UndeleteLink',
+                request_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.UndeleteLinkRequest.SerializeToString,
                 response_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.Link.FromString,
                 _registered_method=True)
         self.ResolveLink = channel.unary_unary(
@@ -65,6 +91,12 @@ class LinkServiceServicer:
 
     Over HTTP the same calls are JSON with the field names below in snake_case. Errors are `google.rpc.Status` (in JSON
     too) and carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
+
+    Whatever changes something can be asked for again without harm: give it a `request_id` of your own (a UUID, say), or the
+    same as metadata or HTTP header `idempotency-key`. For 24 hours the same request under the same id is done once and
+    answered with the same bytes. Failures are not kept: after one, the same id tries again. ALREADY_EXISTS
+    (`IDEMPOTENCY_KEY_REUSED`): the id came with another request. ABORTED (`IDEMPOTENCY_KEY_IN_USE`, with `RetryInfo`): the
+    first request with this id is still under way.
     """
 
     def CreateLink(self, request, context):
@@ -73,6 +105,16 @@ class LinkServiceServicer:
         INVALID_ARGUMENT: a field is wrong (`BadRequest` names every one). ALREADY_EXISTS: the alias is taken.
         RESOURCE_EXHAUSTED: too many creates from this address (`RetryInfo`). UNAVAILABLE: the database does not answer
         (`RetryInfo`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCreateLinks(self, request, context):
+        """Makes up to 1,000 short links in one go. Each is made or refused by itself: one that is refused fails no other.
+
+        INVALID_ARGUMENT: there are no requests or more than 1,000 of them. RESOURCE_EXHAUSTED: so many creates at once
+        are over this address' limit (`RetryInfo`). UNAVAILABLE as for CreateLink; nothing of the batch has been made then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,11 +129,41 @@ class LinkServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLinks(self, request, context):
+        """Returns links page by page, the newest first unless `order_by` says otherwise. Deleted links only if the filter
+        asks for them.
+
+        INVALID_ARGUMENT: the filter, the order, the size or the token is wrong, or the token came with other arguments.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateLink(self, request, context):
+        """Changes a link and returns it as it is now. Every replica follows it within a second.
+
+        NOT_FOUND: there never was one with this code. FAILED_PRECONDITION (`LINK_DELETED`): it is deleted. ABORTED
+        (`ETAG_MISMATCH`): it has changed since the state that `etag` names; read it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteLink(self, request, context):
         """Takes a link out of service: its redirect answers 410 from now on, on every replica within a second. The code is
         never handed out again. Returns the link as it is now; deleting a deleted link changes nothing and returns it.
 
-        NOT_FOUND: there never was one with this code.
+        NOT_FOUND: there never was one with this code. ABORTED (`ETAG_MISMATCH`): as for UpdateLink.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteLink(self, request, context):
+        """Puts a deleted link back into service, just as it was. Returns the link as it is now; a link that is not deleted is
+        returned unchanged.
+
+        NOT_FOUND: there never was one with this code. ABORTED (`ETAG_MISMATCH`): as for UpdateLink.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,14 +184,34 @@ def add_LinkServiceServicer_to_server(servicer, server):
                     request_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.CreateLinkRequest.FromString,
                     response_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.Link.SerializeToString,
             ),
+            'BatchCreateLinks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateLinks,
+                    request_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.BatchCreateLinksRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.BatchCreateLinksResponse.SerializeToString,
+            ),
             'GetLink': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLink,
                     request_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.GetLinkRequest.FromString,
                     response_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.Link.SerializeToString,
             ),
+            'ListLinks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLinks,
+                    request_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.ListLinksRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.ListLinksResponse.SerializeToString,
+            ),
+            'UpdateLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateLink,
+                    request_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.UpdateLinkRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.Link.SerializeToString,
+            ),
             'DeleteLink': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteLink,
                     request_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.DeleteLinkRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.Link.SerializeToString,
+            ),
+            'UndeleteLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteLink,
+                    request_deserializer=waypost_dot_api_dot_v1_dot_link__service__pb2.UndeleteLinkRequest.FromString,
                     response_serializer=waypost_dot_api_dot_v1_dot_link__service__pb2.Link.SerializeToString,
             ),
             'ResolveLink': grpc.unary_unary_rpc_method_handler(
@@ -140,6 +232,12 @@ class LinkService:
 
     Over HTTP the same calls are JSON with the field names below in snake_case. Errors are `google.rpc.Status` (in JSON
     too) and carry a `google.rpc.ErrorInfo` whose `reason` is a value of `ErrorReason`.
+
+    Whatever changes something can be asked for again without harm: give it a `request_id` of your own (a UUID, say), or the
+    same as metadata or HTTP header `idempotency-key`. For 24 hours the same request under the same id is done once and
+    answered with the same bytes. Failures are not kept: after one, the same id tries again. ALREADY_EXISTS
+    (`IDEMPOTENCY_KEY_REUSED`): the id came with another request. ABORTED (`IDEMPOTENCY_KEY_IN_USE`, with `RetryInfo`): the
+    first request with this id is still under way.
     """
 
     @staticmethod
@@ -159,6 +257,33 @@ class LinkService:
             '/waypost.api.v1.LinkService/CreateLink',
             waypost_dot_api_dot_v1_dot_link__service__pb2.CreateLinkRequest.SerializeToString,
             waypost_dot_api_dot_v1_dot_link__service__pb2.Link.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateLinks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.v1.LinkService/BatchCreateLinks',
+            waypost_dot_api_dot_v1_dot_link__service__pb2.BatchCreateLinksRequest.SerializeToString,
+            waypost_dot_api_dot_v1_dot_link__service__pb2.BatchCreateLinksResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -197,6 +322,60 @@ class LinkService:
             _registered_method=True)
 
     @staticmethod
+    def ListLinks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.v1.LinkService/ListLinks',
+            waypost_dot_api_dot_v1_dot_link__service__pb2.ListLinksRequest.SerializeToString,
+            waypost_dot_api_dot_v1_dot_link__service__pb2.ListLinksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.v1.LinkService/UpdateLink',
+            waypost_dot_api_dot_v1_dot_link__service__pb2.UpdateLinkRequest.SerializeToString,
+            waypost_dot_api_dot_v1_dot_link__service__pb2.Link.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteLink(request,
             target,
             options=(),
@@ -212,6 +391,33 @@ class LinkService:
             target,
             '/waypost.api.v1.LinkService/DeleteLink',
             waypost_dot_api_dot_v1_dot_link__service__pb2.DeleteLinkRequest.SerializeToString,
+            waypost_dot_api_dot_v1_dot_link__service__pb2.Link.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.v1.LinkService/UndeleteLink',
+            waypost_dot_api_dot_v1_dot_link__service__pb2.UndeleteLinkRequest.SerializeToString,
             waypost_dot_api_dot_v1_dot_link__service__pb2.Link.FromString,
             options,
             channel_credentials,
