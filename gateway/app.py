@@ -9,15 +9,19 @@ from functools import partial
 
 from gateway.cache import FEED_TIMEOUT, CacheMetrics, RedirectCache
 from gateway.codes import CodeSource
+from gateway.following import RedirectHandlers
 from gateway.handlers import LinkHandlers
 from gateway.intake import Intake
+from gateway.rules import LinkRules
 from gateway.service import LinkService
 from gateway.settings import Settings
+from gateway.transactions import Transactions
 from gateway.web import RedirectMetrics, web_app
 from waypost.adapters.change_feed import PostgresChangeFeed
 from waypost.adapters.memory import MemoryLimiter
 from waypost.adapters.postgres import Postgres
-from waypost.adapters.postgres_links import PostgresRedirectReader, PostgresStorage
+from waypost.adapters.postgres_links import PostgresStorage
+from waypost.adapters.postgres_redirects import PostgresRedirectReader
 from waypost.adapters.remote_limiter import RemoteLimiter
 from waypost.breaker import Breaker
 from waypost.clock import ServerClock
@@ -73,28 +77,27 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
             on_gap=lambda: None,
             clock=clock,
         )
+        reader = PostgresRedirectReader(redirects)
         cache = RedirectCache(
-            PostgresRedirectReader(redirects),
+            reader,
             feed,
             CacheMetrics(metrics.registry),
             max_bytes=settings.cache_bytes,
             max_stale=settings.max_stale_seconds,
         )
-        handlers = LinkHandlers(
-            PostgresStorage(api, settings.public_url),
-            cache,
-            limiter,
-            Intake(settings.own_hosts(), allow_private_hosts=settings.allow_private_hosts),
-            CodeSource(),
-            clock,
+        storage = PostgresStorage(api, settings.public_url)
+        intake = Intake(settings.own_hosts(), allow_private_hosts=settings.allow_private_hosts)
+        links = LinkHandlers(
+            storage, Transactions(storage, cache), limiter, LinkRules(intake, clock), CodeSource(), clock
         )
+        visitors = RedirectHandlers(cache, reader, clock)
         await serve(
             Service(
                 name="gateway",
                 settings=settings,
                 control_port=settings.control_port,
                 metrics_port=settings.metrics_port,
-                servicers=[LinkService(handlers, clock, settings.public_url, settings.trusted_networks())],
+                servicers=[LinkService(links, visitors, clock, settings.public_url, settings.trusted_networks())],
                 metrics=metrics,
                 checks=[
                     Check("postgres", api.check),
@@ -102,7 +105,7 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
                     Check("ratelimiter", limiter.probe, required=False),
                 ],
                 web=lambda health: web_app(
-                    handlers.resolve, health, RedirectMetrics(metrics.registry), settings.public_url
+                    visitors.follow, health, RedirectMetrics(metrics.registry), settings.public_url
                 ),
                 web_port=settings.web_port,
                 tasks=[feed.run],

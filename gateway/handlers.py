@@ -1,227 +1,197 @@
-"""What the gateway does with links: use cases that know neither gRPC nor a driver."""
+"""What the gateway does with links for their owners: use cases that know neither gRPC nor a driver."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
-from uuid import UUID
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NoReturn
 
-from gateway import redirects
-from gateway.cache import RedirectCache
-from gateway.codes import CodeSource, check_alias, is_code
-from gateway.intake import Intake
-from waypost.errors import AliasTaken, FieldViolation, InvalidFields, LinkNotFound, RateLimited
-from waypost.model import (
-    DEFAULT_REDIRECT_STATUS,
-    DEFAULT_WORKSPACE,
-    MESH_LIMIT_DOMAIN,
-    REDIRECT_STATUSES,
-    Destination,
-    EventType,
-    LimitEntry,
-    Link,
-    LinkEvent,
-    NewLink,
-    Redirect,
+from gateway.codes import CodeSource, is_code
+from gateway.listing import list_query, next_page_token
+from gateway.requests import Caller, CreateLink, UpdateLink
+from gateway.rules import LinkRules
+from gateway.transactions import Change, Reply, Transactions
+from waypost.convert import etag
+from waypost.errors import (
+    AliasTaken,
+    EtagMismatch,
+    InvalidFields,
+    LinkGone,
+    LinkNotFound,
+    RateLimited,
+    WaypostError,
 )
-from waypost.ports import Clock, Limiter, Storage
+from waypost.model import MESH_LIMIT_DOMAIN, EventType, LimitEntry, Link, LinkEvent, NewLink
+from waypost.ports import Clock, Limiter, Storage, UnitOfWork
 
-T = TypeVar("T")
+MAX_BATCH = 1000
 
-MAX_TTL_SECONDS = 315_360_000
-LAST_EXPIRY_YEAR = 9998
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """On whose behalf a use case runs: the masked address and the call's correlation id."""
-
-    address: str
-    correlation_id: str
-    workspace_id: UUID = DEFAULT_WORKSPACE
-
-
-@dataclass(frozen=True, slots=True)
-class CreateLink:
-    """What was asked for, as it came: `expires_at` and `ttl_seconds` exclude each other, "" and status 0 mean absent.
-
-    `malformed` lists fields that no value could be made of.
-    """
-
-    url: str
-    alias: str = ""
-    expires_at: datetime | None = None
-    ttl_seconds: int | None = None
-    redirect_status: int = 0
-    malformed: tuple[FieldViolation, ...] = ()
+Outcome = Link | WaypostError
+"""What became of one request of a batch."""
 
 
 class LinkHandlers:
-    """The use cases of LinkService."""
+    """The use cases of LinkService. Those that change something return the bytes that `reply` makes of their answer.
+
+    All raise `DependencyUnavailable`; those with a `reply` also `IdempotencyKeyInUse` and `IdempotencyKeyReused`.
+    """
 
     def __init__(
         self,
         storage: Storage,
-        cache: RedirectCache,
+        transactions: Transactions,
         limiter: Limiter,
-        intake: Intake,
+        rules: LinkRules,
         codes: CodeSource,
         clock: Clock,
     ) -> None:
         self._storage = storage
-        self._cache = cache
+        self._transactions = transactions
         self._limiter = limiter
-        self._intake = intake
+        self._rules = rules
         self._codes = codes
         self._clock = clock
-        # Transactions under way; kept so that those whose caller has gone are not collected before they are done.
-        self._commits: set[asyncio.Future[Any]] = set()
 
-    async def create(self, request: CreateLink, caller: Caller) -> Link:
-        """Stores a new link and its event.
-
-        Raises `RateLimited`, `InvalidFields`, `AliasTaken`, `DependencyUnavailable`.
-        """
+    async def create(self, request: CreateLink, caller: Caller, reply: Reply[Link]) -> bytes:
+        """Stores a new link. Raises `RateLimited`, `InvalidFields`, `AliasTaken`."""
         await self._admit("create", caller)
-        destination, expires_at, status = self._validated(request)
+        new = self._rules.new_link(request, caller.workspace_id)
 
-        def new_link(short_code: str) -> NewLink:
-            return NewLink(caller.workspace_id, short_code, destination, expires_at, status)
+        async def change(work: UnitOfWork) -> Change[Link]:
+            (outcome,) = await self._add_all(work, [new])
+            if isinstance(outcome, WaypostError):
+                raise outcome
+            return Change(outcome, [_event(EventType.LINK_CREATED, outcome, caller)])
 
-        if request.alias:
-            link = await self._to_its_end(self._insert(new_link(request.alias), caller))
-            if link is None:
-                raise AliasTaken(request.alias)
-        else:
-            link = await self._to_its_end(self._insert_with_random_code(new_link, caller))
-        return link
+        return await self._transactions.run(change, reply)
+
+    async def batch_create(
+        self, requests: Sequence[CreateLink], caller: Caller, reply: Reply[Sequence[Outcome]]
+    ) -> bytes:
+        """Stores many new links, each or why not, in order. Raises `RateLimited`, `InvalidFields`."""
+        if not 1 <= len(requests) <= MAX_BATCH:
+            raise InvalidFields.one("requests", f"has {len(requests):,} links: give 1 to {MAX_BATCH:,} at once")
+        await self._admit("create", caller, len(requests))
+        checked: list[NewLink | InvalidFields] = []
+        for request in requests:
+            try:
+                checked.append(self._rules.new_link(request, caller.workspace_id))
+            except InvalidFields as error:
+                checked.append(error)
+
+        async def change(work: UnitOfWork) -> Change[Sequence[Outcome]]:
+            added = iter(await self._add_all(work, [new for new in checked if isinstance(new, NewLink)]))
+            outcomes = [next(added) if isinstance(new, NewLink) else new for new in checked]
+            made = (outcome for outcome in outcomes if isinstance(outcome, Link))
+            return Change(outcomes, [_event(EventType.LINK_CREATED, link, caller) for link in made])
+
+        return await self._transactions.run(change, reply)
 
     async def get(self, short_code: str) -> Link:
-        """The link in whatever state; raises `LinkNotFound`, `DependencyUnavailable`."""
+        """The link in whatever state; raises `LinkNotFound`."""
         _require(short_code)
         link = await self._storage.get_link(short_code) if is_code(short_code) else None
         if link is None:
             raise LinkNotFound(short_code)
         return link
 
-    async def delete(self, short_code: str, caller: Caller) -> Link:
-        """Takes the link out of service; once deleted, deleting again changes nothing. Raises as `get`."""
-        _require(short_code)
-        if not is_code(short_code):
-            raise LinkNotFound(short_code)
-        return await self._to_its_end(self._delete(short_code, caller))
-
-    async def resolve(self, short_code: str) -> redirects.Answer:
-        """What a redirect of this code would do now; raises `DependencyUnavailable`."""
-        if not is_code(short_code):
-            return redirects.NOT_FOUND
-        return redirects.answer(await self._cache.lookup(short_code), self._clock.now())
-
-    async def _admit(self, route_class: str, caller: Caller) -> None:
-        descriptor: Sequence[LimitEntry] = (
-            LimitEntry("route_class", route_class),
-            LimitEntry("remote_address", caller.address),
+    async def page(
+        self, caller: Caller, *, filter_text: str, order_by: str, size: int, page_token: str
+    ) -> tuple[Sequence[Link], str]:
+        """A page of links and the token of the next one, empty after the last. Raises `InvalidFields`."""
+        query = list_query(
+            caller.workspace_id, filter_text=filter_text, order_by=order_by, size=size, page_token=page_token
         )
-        decision = await self._limiter.check(MESH_LIMIT_DOMAIN, [descriptor])
+        page = await self._storage.list_links(caller.workspace_id, query, self._clock.now())
+        if page.next is None:
+            return page.links, ""
+        return page.links, next_page_token(caller.workspace_id, query, page.next)
+
+    async def update(self, request: UpdateLink, caller: Caller, reply: Reply[Link]) -> bytes:
+        """Changes a link. Raises `InvalidFields`, `LinkNotFound`, `LinkGone`, `EtagMismatch`."""
+        changes = self._rules.changes(request)
+
+        async def change(work: UnitOfWork) -> Change[Link]:
+            before = await _lock(work, request.short_code, request.etag)
+            if before.deleted_at is not None:
+                raise LinkGone(before.short_code, expired=False)
+            after = replace(before, **changes)
+            if after == before:
+                return Change(before)
+            link = await work.links.update(before, after)
+            return Change(link, [_event(EventType.LINK_UPDATED, link, caller)])
+
+        return await self._transactions.run(change, reply)
+
+    async def delete(self, short_code: str, expected: str, caller: Caller, reply: Reply[Link]) -> bytes:
+        """Takes the link out of service; a deleted one stays as it is. Raises `LinkNotFound`, `EtagMismatch`."""
+        return await self._set_deleted(short_code, expected, caller, reply, deleted=True)
+
+    async def undelete(self, short_code: str, expected: str, caller: Caller, reply: Reply[Link]) -> bytes:
+        """Puts a deleted link back; one that is not deleted stays as it is. Raises `LinkNotFound`, `EtagMismatch`."""
+        return await self._set_deleted(short_code, expected, caller, reply, deleted=False)
+
+    async def _set_deleted(
+        self, short_code: str, expected: str, caller: Caller, reply: Reply[Link], *, deleted: bool
+    ) -> bytes:
+        _require(short_code)
+
+        async def change(work: UnitOfWork) -> Change[Link]:
+            link = await _lock(work, short_code, expected)
+            if (link.deleted_at is not None) is deleted:
+                return Change(link)
+            link = await work.links.set_deleted(link, deleted=deleted)
+            kind = EventType.LINK_DELETED if deleted else EventType.LINK_UPDATED
+            return Change(link, [_event(kind, link, caller)])
+
+        return await self._transactions.run(change, reply)
+
+    async def _admit(self, route_class: str, caller: Caller, hits: int = 1) -> None:
+        descriptor = (LimitEntry("route_class", route_class), LimitEntry("remote_address", caller.address))
+        decision = await self._limiter.check(MESH_LIMIT_DOMAIN, [descriptor], hits)
         if not decision.allowed:
             raise RateLimited(decision.rule, decision.retry_after)
 
-    def _validated(self, request: CreateLink) -> tuple[Destination, datetime | None, int]:
-        violations = list(request.malformed)
-
-        def collect(check: Callable[[], T]) -> T | None:
-            try:
-                return check()
-            except InvalidFields as error:
-                violations.extend(error.violations)
-                return None
-
-        destination = collect(lambda: self._intake.destination(request.url))
-        if request.alias:
-            collect(lambda: check_alias(request.alias))
-        expires_at = collect(lambda: self._expiry(request))
-        status = request.redirect_status or DEFAULT_REDIRECT_STATUS
-        if status not in REDIRECT_STATUSES:
-            violations.append(FieldViolation("redirect_status", "must be 301, 302, 307 or 308 (or absent: 302)"))
-        if violations or destination is None:
-            raise InvalidFields(violations)
-        return destination, expires_at, status
-
-    def _expiry(self, request: CreateLink) -> datetime | None:
-        now = self._clock.now()
-        if request.ttl_seconds is not None:
-            if not 1 <= request.ttl_seconds <= MAX_TTL_SECONDS:
-                raise InvalidFields.one("ttl_seconds", f"must be 1 to {MAX_TTL_SECONDS} (ten years)")
-            return now + timedelta(seconds=request.ttl_seconds)
-        if request.expires_at is not None:
-            if request.expires_at <= now:
-                raise InvalidFields.one("expires_at", f"must be in the future (it is {now:%Y-%m-%dT%H:%M:%SZ} now)")
-            if request.expires_at.year > LAST_EXPIRY_YEAR:
-                raise InvalidFields.one(
-                    "expires_at", "must be before the year 9999; leave it out for a link without end"
-                )
-        return request.expires_at
-
-    async def _insert(self, new: NewLink, caller: Caller) -> Link | None:
-        since = self._cache.mark()
-        async with self._storage.unit_of_work() as work:
-            link = await work.links.add(new)
-            if link is None:
-                return None
-            await work.outbox.add(LinkEvent(EventType.LINK_CREATED, link, caller.correlation_id))
-            await work.commit()
-        # A part of the work, not of the call: what is committed is true whether or not its caller still waits.
-        self._cache.put(redirect_of(link), since)
-        return link
-
-    async def _insert_with_random_code(self, new_link: Callable[[str], NewLink], caller: Caller) -> Link:
-        for code in self._codes.candidates():
-            link = await self._insert(new_link(code), caller)
-            if link is not None:
-                return link
-        raise RuntimeError("no free short code found")
-
-    async def _delete(self, short_code: str, caller: Caller) -> Link:
-        async with self._storage.unit_of_work() as work:
-            deleted = await work.links.delete(short_code)
-            if deleted is None:
-                raise LinkNotFound(short_code)
-            link, changed = deleted
-            if changed:
-                await work.outbox.add(LinkEvent(EventType.LINK_DELETED, link, caller.correlation_id))
-                await work.commit()
-        self._cache.invalidate(short_code, link.version)
-        return link
-
-    async def _to_its_end(self, work: Awaitable[T]) -> T:
-        """Runs a transaction to its end even if the caller goes away: a commit in flight is not to be torn."""
-        future = asyncio.ensure_future(work)
-        self._commits.add(future)
-        future.add_done_callback(self._forget)
-        return await asyncio.shield(future)
-
-    def _forget(self, future: asyncio.Future[T]) -> None:
-        self._commits.discard(future)
-        if not future.cancelled():
-            future.exception()
+    async def _add_all(self, work: UnitOfWork, links: Sequence[NewLink]) -> list[Link | AliasTaken]:
+        """Stores the links, those without a code under random ones: the stored link or its error, in order."""
+        candidates: dict[int, Iterator[str]] = {
+            place: self._codes.candidates() for place, link in enumerate(links) if not link.short_code
+        }
+        outcomes: dict[int, Link | AliasTaken] = {}
+        waiting = dict(enumerate(links))
+        while waiting:
+            for place in waiting.keys() & candidates.keys():
+                waiting[place] = replace(waiting[place], short_code=next(candidates[place], "") or _no_code_left())
+            stored = await work.links.add_all(list(waiting.values()))
+            for (place, new), link in zip(list(waiting.items()), stored, strict=True):
+                if link is not None:
+                    outcomes[place] = link
+                elif place not in candidates:
+                    outcomes[place] = AliasTaken(new.short_code)
+                else:
+                    continue
+                del waiting[place]
+        return [outcomes[place] for place in range(len(links))]
 
 
-def redirect_of(link: Link) -> Redirect:
-    """The columns of a link that its redirect needs."""
-    return Redirect(
-        short_code=link.short_code,
-        url=link.destination.url,
-        redirect_status=link.redirect_status,
-        version=link.version,
-        blocked=link.blocked,
-        deleted=link.deleted_at is not None,
-        expires_at=link.expires_at,
-    )
+async def _lock(work: UnitOfWork, short_code: str, expected: str) -> Link:
+    """The link, kept from others' changes; `expected` is its etag or empty. Raises `LinkNotFound`, `EtagMismatch`."""
+    link = await work.links.lock(short_code) if is_code(short_code) else None
+    if link is None:
+        raise LinkNotFound(short_code)
+    if expected and expected != etag(link):
+        raise EtagMismatch(short_code, etag(link))
+    return link
+
+
+def _event(kind: EventType, link: Link, caller: Caller) -> LinkEvent:
+    return LinkEvent(kind, link, caller.correlation_id)
 
 
 def _require(short_code: str) -> None:
     if not short_code:
         raise InvalidFields.one("short_code", "must not be empty")
+
+
+def _no_code_left() -> NoReturn:
+    raise RuntimeError("no free short code found")

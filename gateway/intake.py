@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from gateway.flags import flags_of
 from gateway.hosts import BadHost, Host, describe, parse_host
+from gateway.readings import dissenters
 from waypost.errors import InvalidFields
 from waypost.model import Destination, DestinationFlag
 
@@ -19,7 +20,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _PATH_END = re.compile(r"[?#]")
 _AUTHORITY_END = re.compile(r"[/?#]")
 _PORT = re.compile(r"[0-9]{1,5}")
-_PRINTABLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
+PRINTABLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class Intake:
@@ -59,7 +60,7 @@ class Intake:
             host = parse_host(given)
         except BadHost as error:
             raise InvalidFields.one("url", str(error)) from None
-        _check_port(port)
+        number = _port_number(port, url[:start])
         if host.name in self._own_names or (self._on_this_machine and _is_this_machine(host)):
             _refuse(f"leads to this service's own host {host.name}: give the address where the visitor shall end up")
         flags = flags_of(host)
@@ -68,6 +69,7 @@ class Intake:
         stored = url[:start] + host.text + url[start + len(given) :]
         # The ASCII form of a host can be longer than what was given.
         self._check_size(stored)
+        _check_readings(stored, host, number)
         return Destination(stored, flags)
 
     def _check_size(self, url: str) -> None:
@@ -84,7 +86,7 @@ def location(url: str) -> str:
     ASCII is kept byte for byte, percent signs among it. The result is printable ASCII without spaces, so it cannot end
     the header line. Raises `UnicodeEncodeError` for lone surrogates, which no destination has.
     """
-    return url if url.isascii() and url.isprintable() and " " not in url else quote(url, safe=_PRINTABLE_ASCII)
+    return url if url.isascii() and url.isprintable() and " " not in url else quote(url, safe=PRINTABLE_ASCII)
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -136,13 +138,22 @@ def _split_port(authority: str) -> tuple[str, str | None]:
     return host, port if colon else None
 
 
-def _check_port(port: str | None) -> None:
+def _port_number(port: str | None, scheme: str) -> int:
     if port is None:
-        return
+        return 443 if scheme.lower() == "https://" else 80
     if not port:
         _refuse("has a colon but no port after its host: remove the colon or add the port's number")
     if not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
         _refuse("has no valid port after its host: give a number from 1 to 65535, or leave it out with the colon")
+    return int(port)
+
+
+def _check_readings(url: str, host: Host, port: int) -> None:
+    """Refuses what visitors' programs take for another place than what was checked here."""
+    # What they get is the Location header.
+    if others := dissenters(location(url), host.text, port):
+        who = " and ".join(others)
+        _refuse(f"leads to {host.name} by its spelling, but {who} read it differently: write the host in another way")
 
 
 def _is_this_machine(host: Host) -> bool:

@@ -1,19 +1,25 @@
-"""What a short link answers: one pure function that the web port and `ResolveLink` share."""
+"""What a short link answers: pure functions that the web port and `ResolveLink` share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from urllib.parse import quote_from_bytes
 
-from gateway.intake import location
+from gateway.intake import PRINTABLE_ASCII, location
+from waypost.errors import RequestTooLarge
 from waypost.model import LinkState, Redirect
+
+MAX_QUERY_BYTES = 2048
+"""Of a query string that goes on to the destination, as it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer: `status` 301, 302, 307 or 308 with a `location`, else 404, 410 or 451 with none.
+    """An HTTP answer: `status` 301, 302, 307 or 308 with a `location`; 200 with a warning; else 404, 410 or 451.
 
-    `valid_for`: how long it stays right unless somebody changes the link; None: for good.
+    `location` is empty for all but redirects, and where it is only told for a click. `valid_for`: how long the answer
+    stays right unless somebody changes the link; None: for good.
     """
 
     status: int
@@ -24,16 +30,56 @@ class Answer:
 
 NOT_FOUND = Answer(404)
 
+_STATUSES = {
+    LinkState.WARNED: 200,
+    LinkState.BLOCKED: 451,
+    LinkState.EXPIRED: 410,
+    LinkState.EXHAUSTED: 410,
+    LinkState.DELETED: 410,
+}
 
-def answer(redirect: Redirect | None, now: datetime) -> Answer:
-    """The answer at `now`. A link that expires in a second has expired when that second begins."""
+
+def answer(redirect: Redirect | None, now: datetime, query: bytes = b"") -> Answer:
+    """The answer at `now` to a request with this query string. A link has expired when its last second is over.
+
+    Raises `RequestTooLarge` for a query that the link would forward and that is too long.
+    """
     if redirect is None:
         return NOT_FOUND
-    match redirect.state(now):
-        case LinkState.ACTIVE:
-            left = redirect.expires_at - now if redirect.expires_at is not None else None
-            return Answer(redirect.redirect_status, location(redirect.url), LinkState.ACTIVE, left)
-        case LinkState.BLOCKED:
-            return Answer(451, state=LinkState.BLOCKED)
-        case state:
-            return Answer(410, state=state)
+    state = redirect.state(now)
+    if state in (LinkState.ACTIVE, LinkState.WARNED):
+        left = redirect.expires_at - now if redirect.expires_at is not None else None
+    else:
+        left = None
+    if state is not LinkState.ACTIVE:
+        return Answer(_STATUSES[state], state=state, valid_for=left)
+    target = location(redirect.url)
+    if redirect.forward_query and query:
+        target = with_query(target, query)
+    return Answer(redirect.redirect_status, target, state, left)
+
+
+def without_destination(answered: Answer) -> Answer:
+    """The same answer to those who are not told where the link leads."""
+    return replace(answered, location="")
+
+
+def check_query(redirect: Redirect, query: bytes) -> None:
+    """Raises `RequestTooLarge` if the link would forward the query string and that is too long."""
+    if redirect.forward_query and len(query) > MAX_QUERY_BYTES:
+        raise RequestTooLarge(len(query), MAX_QUERY_BYTES, part="query")
+
+
+def with_query(target: str, query: bytes) -> str:
+    """The target with the query string joined to it before its fragment, byte for byte.
+
+    What no header line may hold, and no client should have sent, is percent-encoded. Raises `RequestTooLarge`.
+    """
+    if len(query) > MAX_QUERY_BYTES:
+        raise RequestTooLarge(len(query), MAX_QUERY_BYTES, part="query")
+    text = quote_from_bytes(query, safe=PRINTABLE_ASCII)
+    before, hash_sign, fragment = target.partition("#")
+    joint = "&" if "?" in before else "?"
+    if before.endswith(("?", "&")) and joint == "&":
+        joint = ""
+    return f"{before}{joint}{text}{hash_sign}{fragment}"

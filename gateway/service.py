@@ -2,46 +2,115 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from gateway.address import Network, client_address
-from gateway.convert import create_from_proto, resolve_to_proto
-from gateway.handlers import Caller, LinkHandlers
+from gateway.convert import create_from_proto, resolve_to_proto, update_from_proto
+from gateway.following import RedirectHandlers
+from gateway.handlers import LinkHandlers, Outcome
+from gateway.idempotency import Mutation, key_of
+from gateway.requests import Caller
+from gateway.transactions import Reply
 from waypost.api.v1 import link_service_pb2 as pb
 from waypost.api.v1 import link_service_pb2_grpc as pb_grpc
 from waypost.convert import link_to_proto, short_url
 from waypost.model import Link
 from waypost.ports import Clock
 from waypost.rpc.context import CallContext
+from waypost.rpc.status import to_status
+
+T = TypeVar("T")
 
 
 class LinkService(pb_grpc.LinkServiceServicer):
-    """The public API of links. Errors are raised as they are; the chain makes statuses of them."""
+    """The public API of links. Errors are raised as they are; the chain makes statuses of them.
 
-    def __init__(self, handlers: LinkHandlers, clock: Clock, public_url: str, trusted: tuple[Network, ...]) -> None:
-        self._handlers = handlers
+    Answers to changes come as bytes, which may be those of an earlier call; parsed and serialised they stay the same.
+    """
+
+    def __init__(
+        self,
+        links: LinkHandlers,
+        redirects: RedirectHandlers,
+        clock: Clock,
+        public_url: str,
+        trusted: tuple[Network, ...],
+    ) -> None:
+        self._links = links
+        self._redirects = redirects
         self._clock = clock
         self._public_url = public_url
         self._trusted = trusted
 
     async def CreateLink(self, request: pb.CreateLinkRequest, context: Any) -> pb.Link:
         """See the contract."""
-        return self._link(await self._handlers.create(create_from_proto(request), self._caller(context)))
+        caller = self._caller(context)
+        reply = self._reply(request, context, caller, self._link_bytes)
+        return pb.Link.FromString(await self._links.create(create_from_proto(request), caller, reply))
+
+    async def BatchCreateLinks(self, request: pb.BatchCreateLinksRequest, context: Any) -> pb.BatchCreateLinksResponse:
+        """See the contract."""
+        caller = self._caller(context)
+
+        def encode(outcomes: Sequence[Outcome]) -> bytes:
+            results = [self._result(outcome, caller.correlation_id) for outcome in outcomes]
+            return pb.BatchCreateLinksResponse(results=results).SerializeToString()
+
+        requests = [create_from_proto(item, in_batch=True) for item in request.requests]
+        reply = self._reply(request, context, caller, encode)
+        return pb.BatchCreateLinksResponse.FromString(await self._links.batch_create(requests, caller, reply))
 
     async def GetLink(self, request: pb.GetLinkRequest, context: Any) -> pb.Link:
         """See the contract."""
-        return self._link(await self._handlers.get(request.short_code))
+        return self._link(await self._links.get(request.short_code))
+
+    async def ListLinks(self, request: pb.ListLinksRequest, context: Any) -> pb.ListLinksResponse:
+        """See the contract."""
+        links, next_page_token = await self._links.page(
+            self._caller(context),
+            filter_text=request.filter,
+            order_by=request.order_by,
+            size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.ListLinksResponse(links=map(self._link, links), next_page_token=next_page_token)
+
+    async def UpdateLink(self, request: pb.UpdateLinkRequest, context: Any) -> pb.Link:
+        """See the contract."""
+        caller = self._caller(context)
+        reply = self._reply(request, context, caller, self._link_bytes)
+        return pb.Link.FromString(await self._links.update(update_from_proto(request), caller, reply))
 
     async def DeleteLink(self, request: pb.DeleteLinkRequest, context: Any) -> pb.Link:
         """See the contract."""
-        return self._link(await self._handlers.delete(request.short_code, self._caller(context)))
+        caller = self._caller(context)
+        reply = self._reply(request, context, caller, self._link_bytes)
+        return pb.Link.FromString(await self._links.delete(request.short_code, request.etag, caller, reply))
+
+    async def UndeleteLink(self, request: pb.UndeleteLinkRequest, context: Any) -> pb.Link:
+        """See the contract."""
+        caller = self._caller(context)
+        reply = self._reply(request, context, caller, self._link_bytes)
+        return pb.Link.FromString(await self._links.undelete(request.short_code, request.etag, caller, reply))
 
     async def ResolveLink(self, request: pb.ResolveLinkRequest, context: Any) -> pb.ResolveLinkResponse:
         """See the contract."""
-        return resolve_to_proto(request.short_code, await self._handlers.resolve(request.short_code))
+        return resolve_to_proto(request.short_code, await self._redirects.look(request.short_code))
 
     def _link(self, link: Link) -> pb.Link:
         return link_to_proto(link, short_url(self._public_url, link.short_code), self._clock.now())
+
+    def _link_bytes(self, link: Link) -> bytes:
+        return self._link(link).SerializeToString()
+
+    def _result(self, outcome: Outcome, correlation_id: str) -> pb.BatchCreateLinkResult:
+        if isinstance(outcome, Link):
+            return pb.BatchCreateLinkResult(link=self._link(outcome))
+        return pb.BatchCreateLinkResult(error=to_status(outcome, correlation_id).to_proto())
+
+    def _reply(self, request: Mutation, context: CallContext, caller: Caller, encode: Callable[[T], bytes]) -> Reply[T]:
+        return Reply(encode, key_of(request, context, caller.workspace_id))
 
     def _caller(self, context: CallContext) -> Caller:
         return Caller(client_address(context, self._trusted), context.correlation_id)

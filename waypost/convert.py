@@ -15,6 +15,8 @@ LINK_STATES = {
     LinkState.EXPIRED: link_service_pb2.LINK_STATE_EXPIRED,
     LinkState.BLOCKED: link_service_pb2.LINK_STATE_BLOCKED,
     LinkState.DELETED: link_service_pb2.LINK_STATE_DELETED,
+    LinkState.EXHAUSTED: link_service_pb2.LINK_STATE_EXHAUSTED,
+    LinkState.WARNED: link_service_pb2.LINK_STATE_WARNED,
 }
 
 DESTINATION_FLAGS = {
@@ -63,6 +65,11 @@ def link_to_proto(link: Link, short_url: str, now: datetime) -> link_service_pb2
         redirect_status=link.redirect_status,
         etag=etag(link),
         destination_flags=[DESTINATION_FLAGS[flag] for flag in link.destination.flags],
+        title=link.title,
+        tags=link.tags,
+        max_clicks=link.max_clicks,
+        clicks_used=link.clicks_used,
+        forward_query=link.forward_query,
     )
 
 

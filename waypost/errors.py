@@ -5,8 +5,14 @@
     ├── MalformedRequest         the caller's bytes are no message
     ├── LinkNotFound
     ├── LinkGone                 it was, but is no longer followed
+    ├── LinkExhausted
     ├── LinkBlocked
+    ├── LinkWarned
     ├── AliasTaken
+    ├── EtagMismatch             the link has changed meanwhile
+    ├── IdempotencyKeyReused     for another request
+    ├── IdempotencyKeyInUse      the first request is still under way
+    ├── RequestTooLarge
     ├── RateLimited              the caller's own limit
     ├── Overloaded               the server's limit
     ├── DependencyUnavailable    something the call needs does not answer
@@ -73,6 +79,14 @@ class LinkGone(WaypostError):
         super().__init__(f"the link {short_code!r} {'has expired' if expired else 'was deleted'}")
 
 
+class LinkExhausted(WaypostError):
+    """The link has served as many clicks as it was made for."""
+
+    def __init__(self, short_code: str) -> None:
+        self.short_code = short_code
+        super().__init__(f"the clicks of the link {short_code!r} are used up")
+
+
 class LinkBlocked(WaypostError):
     """An operator has blocked the link."""
 
@@ -81,12 +95,56 @@ class LinkBlocked(WaypostError):
         super().__init__(f"the link {short_code!r} is blocked")
 
 
+class LinkWarned(WaypostError):
+    """The link leads somewhere doubtful: a person is to decide whether to follow it."""
+
+    def __init__(self, short_code: str) -> None:
+        self.short_code = short_code
+        super().__init__(f"the link {short_code!r} leads somewhere doubtful; open it in a browser to decide")
+
+
 class AliasTaken(WaypostError):
     """The alias, or one that differs in letters' case only, belongs to a link that is or was."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
         super().__init__(f"the alias {alias!r} is taken (aliases are unique without regard to case, and never reused)")
+
+
+class EtagMismatch(WaypostError):
+    """The link is no longer in the state that the caller's etag names but in that of `etag`."""
+
+    def __init__(self, short_code: str, etag: str) -> None:
+        self.short_code = short_code
+        self.etag = etag
+        super().__init__(f"the link {short_code!r} has changed meanwhile (its etag is {etag!r} now): read it again")
+
+
+class IdempotencyKeyReused(WaypostError):
+    """The key came with another request within the last 24 hours."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"the request_id {key!r} came with another request before: give each request its own")
+
+
+class IdempotencyKeyInUse(WaypostError):
+    """The first request with this key is still under way; ask again after `retry_after` seconds."""
+
+    def __init__(self, key: str, retry_after: float = 1.0) -> None:
+        self.key = key
+        self.retry_after = retry_after
+        super().__init__(f"the first request with the request_id {key!r} is still under way; ask again shortly")
+
+
+class RequestTooLarge(WaypostError):
+    """Something of the request, which `part` names, has `size` bytes where `limit` are taken."""
+
+    def __init__(self, size: int, limit: int, part: str = "message") -> None:
+        self.size = size
+        self.limit = limit
+        self.part = part
+        super().__init__(f"the {part} is larger than {limit:,} bytes (it has {size:,})")
 
 
 class RateLimited(WaypostError):

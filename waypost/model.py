@@ -24,6 +24,8 @@ class LinkState(StrEnum):
     EXPIRED = "expired"
     BLOCKED = "blocked"
     DELETED = "deleted"
+    EXHAUSTED = "exhausted"
+    WARNED = "warned"
 
 
 class DestinationFlag(StrEnum):
@@ -47,18 +49,25 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class NewLink:
-    """A link that is not stored yet."""
+    """A link that is not stored yet. `max_clicks` 0: any number."""
 
     workspace_id: UUID
     short_code: str
     destination: Destination
     expires_at: datetime | None
     redirect_status: int
+    title: str = ""
+    tags: tuple[str, ...] = ()
+    max_clicks: int = 0
+    forward_query: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A stored link. `version` starts at 1 and grows with every change; `expires_at` is exclusive; times are UTC."""
+    """A stored link. `version` starts at 1 and grows with every change; `expires_at` is exclusive; times are UTC.
+
+    `max_clicks` 0: any number; `clicks_used` counts only while there is such a limit.
+    """
 
     workspace_id: UUID
     short_code: str
@@ -70,17 +79,32 @@ class Link:
     deleted_at: datetime | None
     expires_at: datetime | None
     redirect_status: int
+    title: str = ""
+    tags: tuple[str, ...] = ()
+    max_clicks: int = 0
+    clicks_used: int = 0
+    forward_query: bool = False
+    warned: bool = False
 
     def state(self, now: datetime) -> LinkState:
-        """What the link does at `now`: deleted before blocked before expired."""
+        """What the link does at `now`; see `link_state`."""
         return link_state(
-            deleted=self.deleted_at is not None, blocked=self.blocked, expires_at=self.expires_at, now=now
+            deleted=self.deleted_at is not None,
+            blocked=self.blocked,
+            expires_at=self.expires_at,
+            exhausted=0 < self.max_clicks <= self.clicks_used,
+            warned=self.warned,
+            now=now,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """The columns of a link that a redirect needs, and nothing of its owner."""
+    """The columns of a link that a redirect needs, and nothing of its owner.
+
+    `limited`: it has a number of clicks, of which every redirect takes one. Whether they are `exhausted` moves with
+    every click and without a new `version`: true only of what was just read.
+    """
 
     short_code: str
     url: str
@@ -89,21 +113,37 @@ class Redirect:
     blocked: bool
     deleted: bool
     expires_at: datetime | None
+    created_at: datetime
+    warned: bool = False
+    limited: bool = False
+    exhausted: bool = False
+    forward_query: bool = False
 
     def state(self, now: datetime) -> LinkState:
-        """What the link does at `now`: deleted before blocked before expired."""
-        return link_state(deleted=self.deleted, blocked=self.blocked, expires_at=self.expires_at, now=now)
+        """What the link does at `now`; see `link_state`."""
+        return link_state(
+            deleted=self.deleted,
+            blocked=self.blocked,
+            expires_at=self.expires_at,
+            exhausted=self.exhausted,
+            warned=self.warned,
+            now=now,
+        )
 
 
-def link_state(*, deleted: bool, blocked: bool, expires_at: datetime | None, now: datetime) -> LinkState:
-    """The state that these facts add up to at `now`."""
+def link_state(
+    *, deleted: bool, blocked: bool, expires_at: datetime | None, exhausted: bool, warned: bool, now: datetime
+) -> LinkState:
+    """The state that these facts add up to at `now`: deleted before blocked, expired, exhausted and warned."""
     if deleted:
         return LinkState.DELETED
     if blocked:
         return LinkState.BLOCKED
     if expires_at is not None and expires_at <= now:
         return LinkState.EXPIRED
-    return LinkState.ACTIVE
+    if exhausted:
+        return LinkState.EXHAUSTED
+    return LinkState.WARNED if warned else LinkState.ACTIVE
 
 
 class EventType(StrEnum):
@@ -122,6 +162,20 @@ class LinkEvent:
     link: Link
     correlation_id: str
     traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """Names one attempt to change something, so that it is made once however often it is asked for.
+
+    `fingerprint` is a digest of the request: the same key with another one is a mistake.
+    """
+
+    workspace_id: UUID
+    principal: str
+    method: str
+    key: str
+    fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)

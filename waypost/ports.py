@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
+from uuid import UUID
 
-from waypost.model import JobRun, LimitDecision, LimitEntry, Link, LinkEvent, NewLink, Redirect
+from waypost.listing import LinkPage, ListQuery
+from waypost.model import IdempotencyKey, JobRun, LimitDecision, LimitEntry, Link, LinkEvent, NewLink, Redirect
 
 
 class Clock(Protocol):
@@ -23,19 +25,43 @@ class Links(Protocol):
         """Stores a link; None if its code, without regard to case, is taken."""
         ...
 
-    async def get(self, short_code: str) -> Link | None:
-        """The link with exactly this code, in whatever state."""
+    async def add_all(self, links: Sequence[NewLink]) -> list[Link | None]:
+        """Stores many links at once; as `add` for each, in order. Of two with the same code the first is stored."""
         ...
 
-    async def delete(self, short_code: str) -> tuple[Link, bool] | None:
-        """Marks a link deleted: the link as it is now, and whether this call did it. None: there is no such link."""
+    async def lock(self, short_code: str) -> Link | None:
+        """The link with exactly this code, in whatever state; nobody else changes it until the unit of work is over."""
+        ...
+
+    async def update(self, before: Link, after: Link) -> Link:
+        """Stores what an owner may change of a locked link: `after` instead of `before`. Returns it as it is now."""
+        ...
+
+    async def set_deleted(self, link: Link, *, deleted: bool) -> Link:
+        """Deletes or undeletes a locked link. Returns it as it is now."""
         ...
 
 
 class Outbox(Protocol):
     """Events that become true with the unit of work."""
 
-    async def add(self, event: LinkEvent) -> None: ...
+    async def add_all(self, events: Sequence[LinkEvent]) -> None: ...
+
+
+class Answers(Protocol):
+    """What requests with an idempotency key were answered, for 24 hours."""
+
+    async def claim(self, key: IdempotencyKey) -> bytes | None:
+        """To be called first in a unit of work: None, the key is this one's; else the answer that was given before.
+
+        Waits for a rival with the same key; raises `IdempotencyKeyInUse` if that takes too long, `IdempotencyKeyReused`
+        if the key came with another request.
+        """
+        ...
+
+    async def keep(self, key: IdempotencyKey, answer: bytes) -> None:
+        """Notes the answer for a key that was claimed in this unit of work."""
+        ...
 
 
 class UnitOfWork(Protocol):
@@ -46,6 +72,9 @@ class UnitOfWork(Protocol):
 
     @property
     def outbox(self) -> Outbox: ...
+
+    @property
+    def answers(self) -> Answers: ...
 
     async def commit(self) -> None: ...
 
@@ -61,11 +90,19 @@ class Storage(Protocol):
         """Reads one link outside any transaction."""
         ...
 
+    async def list_links(self, workspace_id: UUID, query: ListQuery, now: datetime) -> LinkPage:
+        """Reads a page of links outside any transaction; `now` decides what has expired."""
+        ...
+
 
 class RedirectReader(Protocol):
     """The read path of redirects: all workspaces, few columns. Raises `DependencyUnavailable`."""
 
     async def read_redirect(self, short_code: str) -> Redirect | None: ...
+
+    async def use_click(self, short_code: str) -> Redirect | None:
+        """Takes one click of a limited link that is active; its redirect, as it was then. None: there was none."""
+        ...
 
 
 class Limiter(Protocol):
@@ -95,4 +132,12 @@ class ExpirySweep(Protocol):
 
     async def expire_batch(self, limit: int) -> int:
         """Marks at most `limit` expired links, each with its event; returns how many."""
+        ...
+
+
+class AnswerSweep(Protocol):
+    """Forgets answers that are older than their 24 hours. Raises `DependencyUnavailable`."""
+
+    async def forget_batch(self, limit: int) -> int:
+        """Forgets at most `limit` answers; returns how many."""
         ...

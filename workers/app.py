@@ -6,14 +6,17 @@ from datetime import timedelta
 from functools import partial
 
 from waypost.adapters.postgres import Postgres
+from waypost.adapters.postgres_answers import PostgresAnswerSweep
 from waypost.adapters.postgres_jobs import PostgresExpirySweep, PostgresSchedule
 from waypost.rpc.health import Check
 from waypost.rpc.process import Service, serve
 from waypost.telemetry import Metrics
-from workers.handlers import Job, sweep_expired
+from workers.handlers import Job, forget_answers, sweep_expired
 from workers.schedule import JobMetrics, Scheduler
 from workers.service import JobService
 from workers.settings import Settings
+
+_ANSWER_SWEEP_INTERVAL = timedelta(minutes=5)
 
 
 async def run(settings: Settings) -> None:
@@ -24,7 +27,10 @@ async def run(settings: Settings) -> None:
     ) as database:
         schedule = PostgresSchedule(database)
         sweep = partial(sweep_expired, PostgresExpirySweep(database, settings.public_url))
-        jobs = [Job("expiry_sweep", timedelta(seconds=settings.sweep_interval_seconds), sweep)]
+        jobs = [
+            Job("expiry_sweep", timedelta(seconds=settings.sweep_interval_seconds), sweep),
+            Job("answer_sweep", _ANSWER_SWEEP_INTERVAL, partial(forget_answers, PostgresAnswerSweep(database))),
+        ]
         await serve(
             Service(
                 name="workers",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from waypost.model import JobRun
-from waypost.ports import ExpirySweep, Schedule
+from waypost.ports import AnswerSweep, ExpirySweep, Schedule
 
 SWEEP_BATCH = 500
 
@@ -31,6 +31,19 @@ async def sweep_expired(sweep: ExpirySweep) -> int:
         marked = await sweep.expire_batch(SWEEP_BATCH)
         total += marked
         if marked < SWEEP_BATCH:
+            return total
+
+
+async def forget_answers(sweep: AnswerSweep) -> int:
+    """Forgets every answer kept for retries whose time is over, a batch at a time; returns how many.
+
+    Requests do not wait for it, they go by the time itself; it keeps the table small.
+    """
+    total = 0
+    while True:
+        forgotten = await sweep.forget_batch(SWEEP_BATCH)
+        total += forgotten
+        if forgotten < SWEEP_BATCH:
             return total
 
 

@@ -1,19 +1,24 @@
-"""Links in PostgreSQL: the unit of work of the API and the read path of redirects."""
+"""Links in PostgreSQL: the API's unit of work and its reads."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from uuid import uuid4
+from datetime import datetime
+from uuid import UUID
 
 import asyncpg
 
+from waypost.adapters.link_lists import list_statement, page_of
 from waypost.adapters.postgres import Postgres
+from waypost.adapters.postgres_answers import PostgresAnswers
+from waypost.adapters.postgres_outbox import PostgresOutbox
 from waypost.adapters.postgres_session import Session, unavailable
 from waypost.adapters.queries import QUERIES
-from waypost.convert import dedupe_key, event_to_proto, short_url
 from waypost.errors import DependencyUnavailable
-from waypost.model import Destination, DestinationFlag, Link, LinkEvent, NewLink, Redirect
+from waypost.listing import LinkPage, ListQuery
+from waypost.model import Destination, DestinationFlag, Link, NewLink
+from waypost.search_terms import link_terms
 
 _KNOWN_FLAGS = frozenset(DestinationFlag)
 
@@ -44,6 +49,13 @@ class PostgresStorage:
             row = await session.fetchrow(QUERIES["get_link"], short_code)
         return None if row is None else link_of(row)
 
+    async def list_links(self, workspace_id: UUID, query: ListQuery, now: datetime) -> LinkPage:
+        """Reads a page of links outside any transaction; `now` decides what has expired."""
+        statement, values = list_statement(workspace_id, query, now)
+        async with self._postgres.connection() as session:
+            rows = await session.fetch(statement, *values)
+        return page_of(rows, query, link_of)
+
 
 class PostgresUnitOfWork:
     """One transaction of READ COMMITTED."""
@@ -53,6 +65,7 @@ class PostgresUnitOfWork:
         self._over = False
         self.links = PostgresLinks(session)
         self.outbox = PostgresOutbox(session, public_url)
+        self.answers = PostgresAnswers(session)
 
     async def commit(self) -> None:
         """Makes it so. A caller who is cancelled from here on does not stop it.
@@ -86,76 +99,53 @@ class PostgresLinks:
 
     async def add(self, link: NewLink) -> Link | None:
         """Stores a link; None if its code, without regard to case, is taken. Waits for a rival that is not done yet."""
+        return (await self.add_all([link]))[0]
+
+    async def add_all(self, links: Sequence[NewLink]) -> list[Link | None]:
+        """Stores many links in one statement; as `add` for each, in order. Of two with one code the first is stored."""
+        columns = map(list, zip(*map(_columns_of, links), strict=True))
+        terms = [
+            (term, place)
+            for place, link in enumerate(links, 1)
+            for term in link_terms(link.short_code, link.title, link.destination.url, link.tags)
+        ]
+        rows = await self._session.fetch(
+            QUERIES["insert_links"], *columns, [term for term, _ in terms], [place for _, place in terms]
+        )
+        stored = {row["short_code"]: link_of(row) for row in rows}
+        return [stored.pop(link.short_code, None) for link in links]
+
+    async def lock(self, short_code: str) -> Link | None:
+        """The link with exactly this code, in whatever state; nobody else changes it before the transaction is over."""
+        if not could_be_code(short_code):
+            return None
+        row = await self._session.fetchrow(QUERIES["lock_link"], short_code)
+        return None if row is None else link_of(row)
+
+    async def update(self, before: Link, after: Link) -> Link:
+        """Stores what an owner may change of a locked link: `after` instead of `before`. Returns it as it is now."""
+        old, new = (
+            set(link_terms(link.short_code, link.title, link.destination.url, link.tags)) for link in (before, after)
+        )
         row = await self._session.fetchrow(
-            QUERIES["insert_link"],
-            link.workspace_id,
-            link.short_code,
-            link.destination.url,
-            [flag.value for flag in link.destination.flags],
-            link.redirect_status,
-            link.expires_at,
+            QUERIES["update_link"],
+            before.short_code,
+            after.destination.url,
+            [flag.value for flag in after.destination.flags],
+            after.redirect_status,
+            after.expires_at,
+            after.title,
+            list(after.tags),
+            after.max_clicks,
+            after.forward_query,
+            sorted(old - new),
+            sorted(new - old),
         )
-        return None if row is None else link_of(row)
+        return _present(row)
 
-    async def get(self, short_code: str) -> Link | None:
-        """The link with exactly this code, in whatever state."""
-        if not could_be_code(short_code):
-            return None
-        row = await self._session.fetchrow(QUERIES["get_link"], short_code)
-        return None if row is None else link_of(row)
-
-    async def delete(self, short_code: str) -> tuple[Link, bool] | None:
-        """Marks a link deleted: the link as it is now, and whether this call did it. None: there is no such link."""
-        if not could_be_code(short_code):
-            return None
-        row = await self._session.fetchrow(QUERIES["delete_link"], short_code)
-        if row is not None:
-            return link_of(row), True
-        link = await self.get(short_code)
-        return None if link is None else (link, False)
-
-
-class PostgresOutbox:
-    """Events of one transaction."""
-
-    def __init__(self, session: Session, public_url: str) -> None:
-        self._session = session
-        self._public_url = public_url
-
-    async def add(self, event: LinkEvent) -> None:
-        """Writes one event."""
-        await self.add_all([event])
-
-    async def add_all(self, events: Iterable[LinkEvent]) -> None:
-        """Writes any number of events in one statement."""
-        rows = [_outbox_row(event, self._public_url) for event in events]
-        if rows:
-            await self._session.execute(QUERIES["insert_events"], *map(list, zip(*rows, strict=True)))
-
-
-class PostgresRedirectReader:
-    """Reads what a redirect needs and nothing else."""
-
-    def __init__(self, postgres: Postgres) -> None:
-        self._postgres = postgres
-
-    async def read_redirect(self, short_code: str) -> Redirect | None:
-        """The redirect of exactly this code, in whatever state; None if there is none."""
-        if not could_be_code(short_code):
-            return None
-        async with self._postgres.connection() as session:
-            row = await session.fetchrow(QUERIES["read_redirect"], short_code)
-        if row is None:
-            return None
-        return Redirect(
-            short_code=row["short_code"],
-            url=row["original_url"],
-            redirect_status=row["redirect_status"],
-            version=row["version"],
-            blocked=row["blocked"],
-            deleted=row["deleted"],
-            expires_at=row["expires_at"],
-        )
+    async def set_deleted(self, link: Link, *, deleted: bool) -> Link:
+        """Deletes or undeletes a locked link. Returns it as it is now."""
+        return _present(await self._session.fetchrow(QUERIES["set_link_deleted"], link.short_code, deleted))
 
 
 def could_be_code(short_code: str) -> bool:
@@ -170,6 +160,12 @@ def link_of(row: asyncpg.Record) -> Link:
         workspace_id=row["workspace_id"],
         short_code=row["short_code"],
         destination=Destination(row["original_url"], flags),
+        title=row["title"],
+        tags=tuple(row["tags"]),
+        max_clicks=row["max_clicks"],
+        clicks_used=row["clicks_used"],
+        forward_query=row["forward_query"],
+        warned=row["warned"],
         blocked=row["blocked"],
         version=row["version"],
         created_at=row["created_at"],
@@ -180,19 +176,24 @@ def link_of(row: asyncpg.Record) -> Link:
     )
 
 
-def _outbox_row(event: LinkEvent, public_url: str) -> tuple[object, ...]:
-    link = event.link
-    event_id = uuid4()
-    message = event_to_proto(event, event_id, short_url(public_url, link.short_code))
+def _present(row: asyncpg.Record | None) -> Link:
+    """A link that the transaction has locked, so it is there."""
+    if row is None:
+        raise LookupError("a locked link has gone")
+    return link_of(row)
+
+
+def _columns_of(link: NewLink) -> tuple[object, ...]:
+    """As `insert_links` takes them; neither flags nor tags have commas."""
     return (
-        event_id,
-        event.type.value,
-        link.short_code,
-        link.version,
         link.workspace_id,
-        dedupe_key(event),
-        event.correlation_id,
-        event.traceparent,
-        link.updated_at,
-        message.SerializeToString(),
+        link.short_code,
+        link.destination.url,
+        ",".join(link.destination.flags),
+        link.redirect_status,
+        link.expires_at,
+        link.title,
+        ",".join(link.tags),
+        link.max_clicks,
+        link.forward_query,
     )

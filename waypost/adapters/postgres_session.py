@@ -23,6 +23,13 @@ class Reports(Protocol):
     def lost(self) -> None: ...
 
 
+class LockTimeout(DependencyUnavailable):
+    """The server answers, but somebody else has kept a lock for longer than a statement waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__("postgres", retry_after=1.0)
+
+
 class Session:
     """A connection while it is lent. Every call raises `DependencyUnavailable` when the server does not answer.
 
@@ -74,6 +81,8 @@ class Session:
                 raise
             if fault is not Fault.LOST:
                 structlog.get_logger().warning("postgres_refused", error=str(error))
+            if isinstance(error, asyncpg.LockNotAvailableError):
+                raise LockTimeout from error
             raise unavailable() from error
         self._reports.answered()
         return result

@@ -152,6 +152,66 @@ def _(error: errors.LinkGone) -> RpcStatus:
 
 
 @_status.register
+def _(error: errors.LinkExhausted) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        str(error),
+        (
+            _info(ErrorReason.ERROR_REASON_LINK_EXHAUSTED, short_code=error.short_code),
+            _link(error.short_code, "no longer followed"),
+        ),
+    )
+
+
+@_status.register
+def _(error: errors.LinkWarned) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_LINK_WARNED, short_code=error.short_code),),
+    )
+
+
+@_status.register
+def _(error: errors.EtagMismatch) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.ABORTED,
+        str(error),
+        (
+            _info(ErrorReason.ERROR_REASON_ETAG_MISMATCH, short_code=error.short_code, etag=error.etag),
+            _link(error.short_code, "changed meanwhile"),
+        ),
+    )
+
+
+@_status.register
+def _(error: errors.IdempotencyKeyReused) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.ALREADY_EXISTS,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_IDEMPOTENCY_KEY_REUSED, request_id=error.key),),
+    )
+
+
+@_status.register
+def _(error: errors.IdempotencyKeyInUse) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.ABORTED,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_IDEMPOTENCY_KEY_IN_USE, request_id=error.key), _retry(error.retry_after)),
+    )
+
+
+@_status.register
+def _(error: errors.RequestTooLarge) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_REQUEST_TOO_LARGE, part=error.part, max_bytes=str(error.limit)),),
+    )
+
+
+@_status.register
 def _(error: errors.LinkBlocked) -> RpcStatus:
     return RpcStatus(
         grpc.StatusCode.PERMISSION_DENIED,

@@ -70,7 +70,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. The HTTP interface has nothing at this path, or not with this method."""
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 17
     """RESOURCE_EXHAUSTED; HTTP 413, 414 or 431. The message, the body, the header, or the query string that a link would
-    forward is larger than is taken.
+    forward is larger than is taken. metadata, unless the edge refuses: `part` (`message`, `query`), `max_bytes`.
     """
     ERROR_REASON_CROSS_SITE: _ErrorReason.ValueType  # 18
     """PERMISSION_DENIED; HTTP 403. A page of another site tried to change something through its visitor's browser."""
@@ -149,7 +149,7 @@ ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 16
 """NOT_FOUND. The HTTP interface has nothing at this path, or not with this method."""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 17
 """RESOURCE_EXHAUSTED; HTTP 413, 414 or 431. The message, the body, the header, or the query string that a link would
-forward is larger than is taken.
+forward is larger than is taken. metadata, unless the edge refuses: `part` (`message`, `query`), `max_bytes`.
 """
 ERROR_REASON_CROSS_SITE: ErrorReason.ValueType  # 18
 """PERMISSION_DENIED; HTTP 403. A page of another site tried to change something through its visitor's browser."""

@@ -1,0 +1,107 @@
+"""Page tokens: where the next page of a list begins, opaque to callers and bound to what the list was asked for. Pure.
+
+A token is base64url without padding of: version (1 byte), binding (`BINDING_BYTES`), the last row's id (8 bytes), its
+sort key (a time: 8 bytes, signed microseconds since 1970; a code: its characters), checksum (6 bytes); all big-endian.
+It is no secret and carries no right: rows are chosen by the caller's workspace and filter, whatever it says. The
+checksum only tells tokens from other texts.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import struct
+from datetime import UTC, datetime, timedelta
+from typing import NoReturn
+from uuid import UUID
+
+from waypost.errors import InvalidFields
+from waypost.listing import Cursor, LinkFilter, Order, OrderField, to_text
+
+MAX_TOKEN_CHARS = 512
+BINDING_BYTES = 13
+"""One for the kind of the sort key, twelve of a digest."""
+
+_VERSION = 1
+_CHECK_BYTES = 6
+_TIME, _CODE = b"t", b"c"
+_HEAD = struct.Struct(f">B{BINDING_BYTES}sQ")
+_MICROSECONDS = struct.Struct(">q")
+_ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
+_SHORT_CODE = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_ID = 2**63 - 1
+
+
+def binding_of(workspace_id: UUID, link_filter: LinkFilter, order: Order) -> bytes:
+    """What a token is bound to: alike for filters and orders that ask for the same, however they are written."""
+    text = f"{workspace_id}\n{order}\n{to_text(link_filter)}"
+    kind = _CODE if order.field is OrderField.SHORT_CODE else _TIME
+    return kind + hashlib.blake2b(text.encode(), digest_size=BINDING_BYTES - 1, person=b"waypost list").digest()
+
+
+def encode(cursor: Cursor, binding: bytes) -> str:
+    """The token for the page that begins behind `cursor`, whose key is of the kind that `binding` says."""
+    if isinstance(cursor.key, datetime):
+        kind, key = _TIME, _MICROSECONDS.pack((cursor.key - _EPOCH) // timedelta(microseconds=1))
+    else:
+        kind, key = _CODE, cursor.key.encode("ascii")
+    if binding[:1] != kind:
+        raise ValueError("the cursor's key is not of the order's kind")
+    body = _HEAD.pack(_VERSION, binding, cursor.id) + key
+    return base64.urlsafe_b64encode(body + _checksum(body)).decode("ascii").rstrip("=")
+
+
+def decode(token: str, binding: bytes) -> Cursor:
+    """The cursor of a token. Raises `InvalidFields` for the field `page_token`."""
+    body = _body(token)
+    _, bound, row_id = _HEAD.unpack_from(body)
+    if bound != binding:
+        raise InvalidFields.one(
+            "page_token",
+            "came with another filter or order: send those of the page before, or leave the token out to begin anew",
+        )
+    if not 1 <= row_id <= _MAX_ID:
+        _refuse()
+    return Cursor(_key(binding[:1], body[_HEAD.size :]), row_id)
+
+
+def _body(token: str) -> bytes:
+    """The token's bytes without the checksum, which is right."""
+    if len(token) > MAX_TOKEN_CHARS or not _ALPHABET.fullmatch(token):
+        _refuse()
+    try:
+        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except ValueError:
+        _refuse()
+    body, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
+    # The bits of the last character that mean nothing are part of what was issued, too.
+    if base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=") != token or check != _checksum(body):
+        _refuse()
+    if len(body) < _HEAD.size or body[0] != _VERSION:
+        _refuse()
+    return body
+
+
+def _key(kind: bytes, raw: bytes) -> datetime | str:
+    if kind == _CODE:
+        if not _SHORT_CODE.fullmatch(raw):
+            _refuse()
+        return raw.decode("ascii")
+    try:
+        (microseconds,) = _MICROSECONDS.unpack(raw)
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except (struct.error, OverflowError):
+        _refuse()
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_CHECK_BYTES, person=b"waypost page").digest()
+
+
+def _refuse() -> NoReturn:
+    raise InvalidFields.one(
+        "page_token",
+        "is no token of this server: send `next_page_token` of the page before as it came, or leave the token out",
+    )

@@ -1,0 +1,100 @@
+"""Changes that are made once: each in one transaction with its events and, for retries, its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from gateway.cache import Mark, RedirectCache
+from waypost.model import EventType, IdempotencyKey, Link, LinkEvent, Redirect
+from waypost.ports import Storage, UnitOfWork
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[T]):
+    """What a transaction has done: the answer to it, and the events that become true with it."""
+
+    answer: T
+    events: Sequence[LinkEvent] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[T]):
+    """How a change is answered: `encode` makes bytes of it, which a `key` keeps for whoever asks again."""
+
+    encode: Callable[[T], bytes]
+    key: IdempotencyKey | None = None
+
+
+class Transactions:
+    """Runs changes to their end, even if their callers go away: a commit in flight is not to be torn."""
+
+    def __init__(self, storage: Storage, cache: RedirectCache) -> None:
+        self._storage = storage
+        self._cache = cache
+        # Kept so that those whose callers have gone are not collected before they are done.
+        self._under_way: set[asyncio.Future[Any]] = set()
+
+    async def run(self, change: Callable[[UnitOfWork], Awaitable[Change[T]]], reply: Reply[T]) -> bytes:
+        """Makes the change unless it was made before with the same key; returns the answer's bytes.
+
+        Raises what `change` raises, having changed nothing; `IdempotencyKeyInUse`, `IdempotencyKeyReused`,
+        `DependencyUnavailable`.
+        """
+        future = asyncio.ensure_future(self._run(change, reply))
+        self._under_way.add(future)
+        future.add_done_callback(self._forget)
+        return await asyncio.shield(future)
+
+    async def _run(self, change: Callable[[UnitOfWork], Awaitable[Change[T]]], reply: Reply[T]) -> bytes:
+        since = self._cache.mark()
+        async with self._storage.unit_of_work() as work:
+            if reply.key is not None:
+                given_before = await work.answers.claim(reply.key)
+                if given_before is not None:
+                    return given_before
+            done = await change(work)
+            answer = reply.encode(done.answer)
+            if done.events:
+                await work.outbox.add_all(done.events)
+            if reply.key is not None:
+                await work.answers.keep(reply.key, answer)
+            if done.events or reply.key is not None:
+                await work.commit()
+        # A part of the work, not of the call: what is committed is true whether or not its caller still waits.
+        for event in done.events:
+            self._tell_cache(event, since)
+        return answer
+
+    def _tell_cache(self, event: LinkEvent, since: Mark) -> None:
+        if event.type is EventType.LINK_CREATED:
+            self._cache.put(redirect_of(event.link), since)
+        else:
+            self._cache.invalidate(event.link.short_code, event.link.version)
+
+    def _forget(self, future: asyncio.Future[Any]) -> None:
+        self._under_way.discard(future)
+        if not future.cancelled():
+            future.exception()
+
+
+def redirect_of(link: Link) -> Redirect:
+    """The columns of a link that its redirect needs."""
+    return Redirect(
+        short_code=link.short_code,
+        url=link.destination.url,
+        redirect_status=link.redirect_status,
+        version=link.version,
+        blocked=link.blocked,
+        deleted=link.deleted_at is not None,
+        expires_at=link.expires_at,
+        created_at=link.created_at,
+        warned=link.warned,
+        limited=link.max_clicks > 0,
+        exhausted=0 < link.max_clicks <= link.clicks_used,
+        forward_query=link.forward_query,
+    )
