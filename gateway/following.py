@@ -6,7 +6,7 @@ from gateway.cache import RedirectCache
 from gateway.codes import is_code
 from gateway.redirects import NOT_FOUND, Answer, answer, check_query, without_destination
 from waypost.model import LinkState, Redirect
-from waypost.ports import Clock, RedirectReader
+from waypost.ports import Clock, RedirectStore
 
 
 class RedirectHandlers:
@@ -16,7 +16,7 @@ class RedirectHandlers:
     database, and its state, which moves with them, is read there.
     """
 
-    def __init__(self, cache: RedirectCache, reader: RedirectReader, clock: Clock) -> None:
+    def __init__(self, cache: RedirectCache, reader: RedirectStore, clock: Clock) -> None:
         self._cache = cache
         self._reader = reader
         self._clock = clock

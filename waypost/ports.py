@@ -100,6 +100,10 @@ class RedirectReader(Protocol):
 
     async def read_redirect(self, short_code: str) -> Redirect | None: ...
 
+
+class RedirectStore(RedirectReader, Protocol):
+    """The same, and the one thing that visitors change."""
+
     async def use_click(self, short_code: str) -> Redirect | None:
         """Takes one click of a limited link that is active; its redirect, as it was then. None: there was none."""
         ...

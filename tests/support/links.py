@@ -15,9 +15,23 @@ def new_link(
     flags: tuple[DestinationFlag, ...] = (),
     expires_at: datetime | None = None,
     redirect_status: int = 302,
+    title: str = "",
+    tags: tuple[str, ...] = (),
+    max_clicks: int = 0,
+    forward_query: bool = False,
 ) -> NewLink:
     """A link that is not stored yet."""
-    return NewLink(DEFAULT_WORKSPACE, short_code, Destination(url, flags), expires_at, redirect_status)
+    return NewLink(
+        DEFAULT_WORKSPACE,
+        short_code,
+        Destination(url, flags),
+        expires_at,
+        redirect_status,
+        title=title,
+        tags=tags,
+        max_clicks=max_clicks,
+        forward_query=forward_query,
+    )
 
 
 async def store(storage: Storage, link: NewLink, *, event: bool = False) -> Link:
@@ -26,6 +40,6 @@ async def store(storage: Storage, link: NewLink, *, event: bool = False) -> Link
         stored = await work.links.add(link)
         assert stored is not None
         if event:
-            await work.outbox.add(LinkEvent(EventType.LINK_CREATED, stored, "test"))
+            await work.outbox.add_all([LinkEvent(EventType.LINK_CREATED, stored, "test")])
         await work.commit()
     return stored

@@ -70,6 +70,18 @@ class Links(link_service_pb2_grpc.LinkServiceServicer):
     async def DeleteLink(self, request: link_service_pb2.DeleteLinkRequest, context: Any) -> Any:
         return await self.script.play(request, context)
 
+    async def BatchCreateLinks(self, request: link_service_pb2.BatchCreateLinksRequest, context: Any) -> Any:
+        return await self.script.play(request, context)
+
+    async def ListLinks(self, request: link_service_pb2.ListLinksRequest, context: Any) -> Any:
+        return await self.script.play(request, context)
+
+    async def UpdateLink(self, request: link_service_pb2.UpdateLinkRequest, context: Any) -> Any:
+        return await self.script.play(request, context)
+
+    async def UndeleteLink(self, request: link_service_pb2.UndeleteLinkRequest, context: Any) -> Any:
+        return await self.script.play(request, context)
+
     async def ResolveLink(self, request: link_service_pb2.ResolveLinkRequest, context: Any) -> Any:
         return link_service_pb2.ResolveLinkResponse(short_code=request.short_code)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -12,10 +13,11 @@ from tests.support.links import new_link, store
 from tests.support.postgres import Database
 from tests.support.waiting import until
 from waypost.adapters.postgres import Postgres
-from waypost.adapters.postgres_links import PostgresRedirectReader, PostgresStorage
+from waypost.adapters.postgres_links import PostgresStorage
+from waypost.adapters.postgres_redirects import PostgresRedirectReader
 from waypost.adapters.queries import QUERIES
 from waypost.errors import DependencyUnavailable
-from waypost.model import DestinationFlag, LinkState
+from waypost.model import Destination, DestinationFlag, LinkState
 from waypost.ports import Storage
 
 
@@ -35,7 +37,7 @@ async def test_a_stored_link_is_read_back_as_it_was_given(storage: Storage) -> N
 async def test_without_commit_nothing_happened(storage: Storage) -> None:
     async with storage.unit_of_work() as work:
         assert await work.links.add(new_link()) is not None
-        assert await work.links.get("abc1234") is not None
+        assert await work.links.lock("abc1234") is not None
     assert await storage.get_link("abc1234") is None
 
 
@@ -69,15 +71,26 @@ async def test_what_is_no_code_is_not_found(storage: Storage, api: Postgres, cod
     assert await storage.get_link(code) is None
     assert await PostgresRedirectReader(api).read_redirect(code) is None
     async with storage.unit_of_work() as work:
-        assert await work.links.get(code) is None
-        assert await work.links.delete(code) is None
+        assert await work.links.lock(code) is None
 
 
 async def test_looking_a_code_up_uses_the_index(owner: asyncpg.Connection) -> None:
-    await owner.execute("SET enable_seqscan = off")
-    for name in ("get_link", "read_redirect", "delete_link"):
-        await owner.execute(f"PREPARE look_{name} (text) AS {QUERIES[name]}")
-        plan = "\n".join(row[0] for row in await owner.fetch(f"EXPLAIN EXECUTE look_{name} ('abc1234')"))
+    await owner.execute(
+        "INSERT INTO links (workspace_id, short_code, original_url, redirect_status, max_clicks) "
+        "SELECT '00000000-0000-0000-0000-000000000001', 'code' || n, 'https://example.org/', 302, nullif(n % 10, 0) "
+        "FROM generate_series(1, 2000) AS n"
+    )
+    await owner.execute("ANALYZE links, click_budgets")
+    for name, more in {
+        "get_link": "",
+        "read_redirect": "",
+        "use_click": "",
+        "lock_link": "",
+        "set_link_deleted": ", true",
+        "update_link": ", 'https://example.org/', '{}', 302, null, '', '{}', 0, false, '{}', '{}'",
+    }.items():
+        await owner.execute(f"PREPARE look_{name} AS {QUERIES[name]}")
+        plan = "\n".join(row[0] for row in await owner.fetch(f"EXPLAIN EXECUTE look_{name} ('abc1234'{more})"))
         assert "links_code_key" in plan, name
 
 
@@ -91,39 +104,126 @@ async def test_rivals_for_one_code_get_one_winner(storage: Storage) -> None:
     assert sorted(await asyncio.gather(rival("taken12"), rival("TAKEN12"), rival("Taken12"))) == [False, False, True]
 
 
-async def test_delete_is_done_once_and_the_code_stays_taken(storage: Storage) -> None:
-    await store(storage, new_link())
+async def test_a_deleted_link_keeps_its_code_and_can_come_back(storage: Storage) -> None:
+    given = await store(storage, new_link())
     async with storage.unit_of_work() as work:
-        first = await work.links.delete("abc1234")
-        second = await work.links.delete("abc1234")
-        missing = await work.links.delete("ABC1234")
+        assert await work.links.lock("ABC1234") is None
+        link = await work.links.lock("abc1234")
+        assert link == given
+        deleted = await work.links.set_deleted(link, deleted=True)
         await work.commit()
-    assert first is not None
-    assert second is not None
-    assert missing is None
-    (link, done), (again, done_again) = first, second
-    assert (done, done_again) == (True, False)
-    assert link == again
-    assert (link.version, link.state(datetime.now(UTC))) == (2, LinkState.DELETED)
-    assert link.updated_at > link.created_at
+    assert (deleted.version, deleted.state(datetime.now(UTC))) == (2, LinkState.DELETED)
+    assert deleted.updated_at > deleted.created_at
     async with storage.unit_of_work() as work:
         assert await work.links.add(new_link()) is None
+        back = await work.links.set_deleted(deleted, deleted=False)
+        await work.commit()
+    assert back == replace(given, version=3, updated_at=back.updated_at)
 
 
-async def test_two_that_delete_at_once_do_it_once(storage: Storage) -> None:
+async def test_a_locked_link_waits_for_nobody_else(storage: Storage) -> None:
     await store(storage, new_link())
+    order: list[str] = []
 
-    async def delete() -> bool:
+    async def change(name: str) -> None:
         async with storage.unit_of_work() as work:
-            found = await work.links.delete("abc1234")
+            link = await work.links.lock("abc1234")
+            assert link is not None
+            order.append(f"{name} reads {link.title}")
+            await work.links.update(link, replace(link, title=link.title + name))
             await work.commit()
-            assert found is not None
-            return found[1]
 
-    assert sorted(await asyncio.gather(delete(), delete(), delete())) == [False, False, True]
+    await asyncio.gather(change("a"), change("b"), change("c"))
     link = await storage.get_link("abc1234")
     assert link is not None
-    assert link.version == 2
+    assert sorted(link.title) == ["a", "b", "c"]
+    assert [len(line) for line in order] == [8, 9, 10], "each saw what the one before had written"
+    assert link.version == 4
+
+
+async def test_everything_an_owner_may_change_is_changed(storage: Storage) -> None:
+    given = await store(storage, new_link(tags=("a", "b"), title="Old"))
+    wanted = replace(
+        given,
+        destination=Destination("https://example.net/new", (DestinationFlag.SHORTENER,)),
+        title="Ünïcode 👋",
+        tags=("b", 'with "quotes" {and} \\', "null"),
+        expires_at=datetime.now(UTC) + timedelta(days=1),
+        max_clicks=7,
+        redirect_status=308,
+        forward_query=True,
+    )
+    async with storage.unit_of_work() as work:
+        changed = await work.links.update(given, wanted)
+        await work.commit()
+    assert changed == replace(wanted, version=2, updated_at=changed.updated_at)
+    assert await storage.get_link("abc1234") == changed
+    async with storage.unit_of_work() as work:
+        cleared = await work.links.update(
+            changed, replace(changed, title="", tags=(), expires_at=None, max_clicks=0, forward_query=False)
+        )
+        await work.commit()
+    assert (cleared.title, cleared.tags, cleared.expires_at, cleared.max_clicks) == ("", (), None, 0)
+
+
+async def test_many_are_stored_in_order_each_or_not(storage: Storage) -> None:
+    await store(storage, new_link("taken12"))
+    given = [
+        new_link("first12", "https://example.org/1", title="One, two", tags=("x", "ein Tag")),
+        new_link("TAKEN12"),
+        new_link("twice12", "https://example.org/2", title="first of two"),
+        new_link("twice12", "https://example.org/3", title="second of two"),
+        new_link("Twice12", "https://example.org/4"),
+        new_link("last123", "https://example.org/5", flags=(DestinationFlag.SHORTENER, DestinationFlag.IP_ADDRESS)),
+    ]
+    async with storage.unit_of_work() as work:
+        stored = await work.links.add_all(given)
+        await work.commit()
+    assert [link.destination.url if link else None for link in stored] == [
+        "https://example.org/1",
+        None,
+        "https://example.org/2",
+        None,
+        None,
+        "https://example.org/5",
+    ]
+    assert stored[0] is not None
+    assert (stored[0].title, stored[0].tags) == ("One, two", ("x", "ein Tag"))
+    assert stored[5] is not None
+    assert stored[5].destination == given[5].destination
+    assert [await storage.get_link(link.short_code) for link in stored if link] == [link for link in stored if link]
+
+
+async def test_rivals_that_store_many_do_not_wait_in_a_circle(storage: Storage) -> None:
+    codes = [f"code{number:04}" for number in range(200)]
+
+    async def rival(order: list[str]) -> int:
+        async with storage.unit_of_work() as work:
+            stored = await work.links.add_all([new_link(code) for code in order])
+            await work.commit()
+        return sum(link is not None for link in stored)
+
+    made = await asyncio.gather(rival(codes), rival(codes[::-1]), rival(codes[100:] + codes[:100]))
+    assert sorted(made) == [0, 0, 200]
+
+
+async def test_terms_follow_the_link(storage: Storage, owner: asyncpg.Connection) -> None:
+    async def terms() -> set[str]:
+        return {row["term"] for row in await owner.fetch("SELECT term FROM link_terms")}
+
+    given = await store(storage, new_link("spring", "https://example.org/sale", title="Spring sale", tags=("news",)))
+    assert await terms() == {"#news", "=spring", "=sale", "=example.org", "=example", "=org"} & await terms() | {
+        "#news",
+        "=spring",
+        "=sale",
+        "=example",
+    }
+    async with storage.unit_of_work() as work:
+        await work.links.update(given, replace(given, title="Summer sale", tags=("old",)))
+        await work.commit()
+    after = await terms()
+    assert {"#old", "=summer", "=spring", "=sale"} <= after
+    assert "#news" not in after
 
 
 async def test_redirects_see_links_in_every_state(
@@ -168,6 +268,10 @@ async def test_what_names_a_link_never_changes(storage: Storage, owner: asyncpg.
         "redirect_status = 303",
         "expires_at = '9999-06-01'",
         "expires_at = 'infinity'",
+        f"title = '{'x' * 257}'",
+        "tags = array_fill('x'::text, ARRAY[21])",
+        "max_clicks = 0",
+        "max_clicks = 1000000001",
     ],
 )
 async def test_the_database_refuses_what_no_link_may_be(owner: asyncpg.Connection, change: str) -> None:

@@ -25,6 +25,7 @@ from waypost.model import DEFAULT_WORKSPACE
 
 RELEASES = sorted(Path(__file__).with_name("releases").glob("*.sql"))
 STEPS = migrations()
+NEXT = f"{len(STEPS) + 1:04}_next"
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ async def test_a_bad_migration_leaves_nothing_behind(empty: Database) -> None:
     with pytest.raises(asyncpg.DivisionByZeroError):
         await migrate(empty.url(), steps=next_step("CREATE TABLE half (id int); SELECT 1/0"))
     assert await query(empty, "SELECT 1 FROM pg_tables WHERE tablename = 'half'") == []
-    assert await migrate(empty.url(), steps=next_step("CREATE TABLE half (id int)")) == ["0005_next"]
+    assert await migrate(empty.url(), steps=next_step("CREATE TABLE half (id int)")) == [NEXT]
 
 
 async def test_a_migration_waits_for_locks_without_holding_readers_up(
@@ -130,7 +131,7 @@ async def test_a_migration_waits_for_locks_without_holding_readers_up(
         await reader.fetch("SELECT * FROM links")  # behind the migration in the queue, and not for long
         assert not migrating.done()
         await transaction.rollback()
-        assert await migrating == ["0005_next"]
+        assert await migrating == [NEXT]
     finally:
         await reader.close()
         await holder.close()
@@ -143,7 +144,7 @@ async def test_a_migration_that_gets_no_lock_gives_up(empty: Database, monkeypat
     try:
         async with holder.transaction():
             await holder.execute("LOCK TABLE links IN ACCESS SHARE MODE")
-            with pytest.raises(MigrationTimedOut, match="0005_next"):
+            with pytest.raises(MigrationTimedOut, match=NEXT):
                 await migrate(empty.url(), steps=next_step("ALTER TABLE links ADD COLUMN extra text"), timeout=0.3)
     finally:
         await holder.close()

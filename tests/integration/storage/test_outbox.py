@@ -18,7 +18,7 @@ async def test_an_event_becomes_true_with_its_transaction(storage: PostgresStora
     async with storage.unit_of_work() as work:
         link = await work.links.add(new_link(flags=(DestinationFlag.IP_ADDRESS,)))
         assert link is not None
-        await work.outbox.add(LinkEvent(EventType.LINK_CREATED, link, "correlation-1", TRACE))
+        await work.outbox.add_all([LinkEvent(EventType.LINK_CREATED, link, "correlation-1", TRACE)])
         assert await owner.fetchval("SELECT count(*) FROM outbox") == 0
         await work.commit()
     row = await owner.fetchrow("SELECT * FROM outbox")
@@ -39,16 +39,17 @@ async def test_an_event_is_undone_with_its_transaction(storage: PostgresStorage,
     async with storage.unit_of_work() as work:
         link = await work.links.add(new_link())
         assert link is not None
-        await work.outbox.add(LinkEvent(EventType.LINK_CREATED, link, "c"))
+        await work.outbox.add_all([LinkEvent(EventType.LINK_CREATED, link, "c")])
     assert await owner.fetchval("SELECT count(*) FROM outbox") == 0
 
 
 async def test_a_delete_has_its_own_version_and_key(storage: PostgresStorage, owner: asyncpg.Connection) -> None:
     await store(storage, new_link(), event=True)
     async with storage.unit_of_work() as work:
-        found = await work.links.delete("abc1234")
-        assert found is not None
-        await work.outbox.add(LinkEvent(EventType.LINK_DELETED, found[0], "c"))
+        link = await work.links.lock("abc1234")
+        assert link is not None
+        deleted = await work.links.set_deleted(link, deleted=True)
+        await work.outbox.add_all([LinkEvent(EventType.LINK_DELETED, deleted, "c")])
         await work.commit()
     rows = await owner.fetch("SELECT version, dedupe_key, payload FROM outbox ORDER BY id")
     assert [row["version"] for row in rows] == [1, 2]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.links import new_link, store
 from tests.support.postgres import Database, Server, dispose, make_or_skip, run, temporary_server
-from waypost.adapters.migrate import JOB_ROLES, migrate
+from waypost.adapters.migrate import JOB_ROLES, migrate, migrations
 from waypost.adapters.postgres import Postgres
 from waypost.adapters.postgres_links import PostgresStorage
 from waypost.adapters.roles import scram_verifier
@@ -23,14 +23,28 @@ LINKS_OF_REDIRECT = (
     "blocked_at",
     "deleted_at",
     "expires_at",
+    "id",
+    "created_at",
+    "max_clicks",
+    "forward_query",
+    "warned_at",
 )
 EXPECTED = {
     ("waypost_api", "links"): {"SELECT", "INSERT", "UPDATE"},
     ("waypost_api", "outbox"): {"INSERT"},
+    ("waypost_api", "click_budgets"): {"SELECT", "INSERT"},
+    ("waypost_api", "link_terms"): {"SELECT", "INSERT", "DELETE"},
+    ("waypost_api", "idempotency_keys"): {"SELECT", "INSERT", "UPDATE"},
     ("waypost_redirect", "links"): {f"SELECT({column})" for column in LINKS_OF_REDIRECT},
+    ("waypost_redirect", "click_budgets"): {"SELECT", "UPDATE(clicks_used)"},
     ("waypost_relay", "outbox"): {"SELECT", "UPDATE(claimed_until)", "UPDATE(published_at)"},
     ("waypost_sweeper", "links"): {"SELECT", "UPDATE(expired_at)"},
     ("waypost_sweeper", "outbox"): {"INSERT"},
+    ("waypost_sweeper", "click_budgets"): {"SELECT"},
+    ("waypost_sweeper", "idempotency_keys"): {
+        *(f"SELECT({column})" for column in ("workspace_id", "principal", "method", "key", "created_at")),
+        "DELETE",
+    },
     ("waypost_sweeper", "job_runs"): {"SELECT", "INSERT", "UPDATE", "DELETE"},
 }
 
@@ -85,6 +99,13 @@ async def test_no_role_is_more_than_a_login(owner: asyncpg.Connection) -> None:
         ("waypost_redirect", "SELECT * FROM links"),
         ("waypost_redirect", "SELECT workspace_id FROM links"),
         ("waypost_redirect", "UPDATE links SET blocked_at = now()"),
+        ("waypost_redirect", "SELECT title FROM links"),
+        ("waypost_redirect", "INSERT INTO click_budgets (link_id) VALUES (1)"),
+        ("waypost_redirect", "SELECT * FROM link_terms"),
+        ("waypost_redirect", "SELECT * FROM idempotency_keys"),
+        ("waypost_api", "UPDATE click_budgets SET clicks_used = 0"),
+        ("waypost_api", "DELETE FROM idempotency_keys"),
+        ("waypost_sweeper", "SELECT answer FROM idempotency_keys"),
         ("waypost_relay", "SELECT short_code FROM links"),
         ("waypost_relay", "UPDATE outbox SET payload = ''"),
         ("waypost_relay", "DELETE FROM outbox"),
@@ -140,7 +161,7 @@ def bare() -> Iterator[Server]:
 
 async def test_one_url_of_an_owner_without_superuser_serves_all_jobs(bare: Server) -> None:
     url = await make_owner(bare, "first")
-    assert len(await migrate(url)) == 4
+    assert len(await migrate(url)) == len(migrations())
     for role in JOB_ROLES:
         async with Postgres(url, role) as pool, pool.connection() as session:
             assert await session.fetchval("SELECT current_user") == role
@@ -150,7 +171,7 @@ async def test_one_url_of_an_owner_without_superuser_serves_all_jobs(bare: Serve
             with pytest.raises(Exception, match="does not answer"):
                 await session.execute("DELETE FROM links")
     # Another owner's database beside it finds the roles there and not its own.
-    assert len(await migrate(await make_owner(bare, "second"))) == 4
+    assert len(await migrate(await make_owner(bare, "second"))) == len(migrations())
 
 
 async def make_owner(server: Server, name: str) -> str:

@@ -20,6 +20,7 @@ from waypost.model import Redirect
 
 CODE = "abc1234"
 MAX_STALE = 600.0
+MADE = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 class Hold:
@@ -142,7 +143,7 @@ class World:
 
 def redirect(version: int = 1, short_code: str = CODE, url: str | None = None) -> Redirect:
     url = url or f"https://example.org/{version}"
-    return Redirect(short_code, url, 302, version, blocked=False, deleted=False, expires_at=None)
+    return Redirect(short_code, url, 302, version, blocked=False, deleted=False, expires_at=None, created_at=MADE)
 
 
 @pytest.fixture

@@ -3,113 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.cache import CacheMetrics, RedirectCache
 from gateway.codes import MIN_LENGTH, CodeSource, is_code
-from gateway.handlers import Caller, CreateLink, LinkHandlers, redirect_of
+from gateway.following import RedirectHandlers
+from gateway.handlers import MAX_BATCH, LinkHandlers, Outcome
 from gateway.intake import Intake
 from gateway.redirects import NOT_FOUND
-from waypost.errors import AliasTaken, DependencyUnavailable, FieldViolation, InvalidFields, LinkNotFound, RateLimited
-from waypost.model import EventType, LimitDecision, LimitEntry, Link, LinkEvent, LinkState, NewLink, Redirect
+from gateway.requests import Caller, Content, CreateLink, UpdateLink
+from gateway.rules import LinkRules
+from gateway.transactions import Reply, Transactions, redirect_of
+from tests.support.memory_storage import NOW, MemoryStorage
+from waypost.convert import etag
+from waypost.errors import (
+    AliasTaken,
+    DependencyUnavailable,
+    EtagMismatch,
+    FieldViolation,
+    IdempotencyKeyReused,
+    InvalidFields,
+    LinkGone,
+    LinkNotFound,
+    RateLimited,
+    WaypostError,
+)
+from waypost.listing import Cursor, LinkFilter, ListQuery, Order
+from waypost.model import (
+    DEFAULT_WORKSPACE,
+    EventType,
+    IdempotencyKey,
+    LimitDecision,
+    LimitEntry,
+    Link,
+    LinkEvent,
+    LinkState,
+    Redirect,
+)
 
-NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
 CALLER = Caller("192.0.2.7", "call-1")
 URL = "https://example.org/page"
 TEN_YEARS = 315_360_000
-
-
-class Storage:
-    """Links and events as they are committed, and nothing else."""
-
-    def __init__(self) -> None:
-        self.links: dict[str, Link] = {}
-        self.events: list[LinkEvent] = []
-        self.asked: list[str] = []
-        self.opened = 0
-        self.event_error: Exception | None = None
-        self.commit_error: Exception | None = None
-        self.committing = asyncio.Event()
-        self.may_commit = asyncio.Event()
-        self.may_commit.set()
-        self.committed: Callable[[], None] = lambda: None
-
-    @asynccontextmanager
-    async def unit_of_work(self) -> AsyncIterator[Work]:
-        self.opened += 1
-        yield Work(self)
-
-    async def get_link(self, short_code: str) -> Link | None:
-        self.asked.append(short_code)
-        return self.links.get(short_code)
-
-    async def read_redirect(self, short_code: str) -> Redirect | None:
-        link = await self.get_link(short_code)
-        return redirect_of(link) if link is not None else None
-
-
-class Work:
-    """A transaction on `Storage`."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self.links = LinksOfWork(storage)
-        self.outbox = OutboxOfWork(storage)
-
-    async def commit(self) -> None:
-        storage = self._storage
-        storage.committing.set()
-        await storage.may_commit.wait()
-        if storage.commit_error is not None:
-            raise storage.commit_error
-        storage.links |= self.links.changed
-        storage.events += self.outbox.added
-        storage.committed()
-
-
-class LinksOfWork:
-    """The links inside a transaction."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self.changed: dict[str, Link] = {}
-
-    async def add(self, link: NewLink) -> Link | None:
-        if link.short_code.lower() in map(str.lower, self._storage.links):
-            return None
-        added = stored(link)
-        self.changed[link.short_code] = added
-        return added
-
-    async def get(self, short_code: str) -> Link | None:
-        return self._storage.links.get(short_code)
-
-    async def delete(self, short_code: str) -> tuple[Link, bool] | None:
-        link = self._storage.links.get(short_code)
-        if link is None or link.deleted_at is not None:
-            return None if link is None else (link, False)
-        link = replace(link, deleted_at=NOW, version=link.version + 1)
-        self.changed[short_code] = link
-        return link, True
-
-
-class OutboxOfWork:
-    """The events inside a transaction."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self.added: list[LinkEvent] = []
-
-    async def add(self, event: LinkEvent) -> None:
-        if self._storage.event_error is not None:
-            raise self._storage.event_error
-        self.added.append(event)
 
 
 class Limiter:
@@ -118,9 +58,11 @@ class Limiter:
     def __init__(self) -> None:
         self.decision = LimitDecision(True)
         self.asked: list[tuple[str, Sequence[Sequence[LimitEntry]]]] = []
+        self.hits: list[int] = []
 
     async def check(self, domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int = 1) -> LimitDecision:
         self.asked.append((domain, descriptors))
+        self.hits.append(hits)
         return self.decision
 
 
@@ -139,28 +81,60 @@ class Clock:
 
 
 class World:
-    """The handlers with everything around them."""
+    """The handlers with everything around them. What changes something returns what its reply was asked to encode."""
 
     def __init__(self) -> None:
-        self.storage = Storage()
+        self.storage = MemoryStorage()
         self.limiter = Limiter()
         self.cache = RedirectCache(self.storage, Feed(), CacheMetrics(CollectorRegistry()))
         self.codes: list[str] = []
-        self.handlers = LinkHandlers(
-            self.storage,
-            self.cache,
-            self.limiter,
-            Intake(["go.example"]),
-            CodeSource(draw=self._draw),
-            Clock(),
-        )
+        self.links = self.handlers_with(CodeSource(draw=self._draw))
+        self.redirects = RedirectHandlers(self.cache, self.storage, Clock())
+        self.answers: list[Any] = []
+
+    def handlers_with(self, codes: CodeSource) -> LinkHandlers:
+        rules = LinkRules(Intake(["go.example"]), Clock())
+        transactions = Transactions(self.storage, self.cache)
+        return LinkHandlers(self.storage, transactions, self.limiter, rules, codes, Clock())
 
     def _draw(self, length: int) -> str:
         return self.codes.pop(0) if self.codes else "Abcdefghkm"[:length]
 
-    async def create(self, url: str = URL, **fields: object) -> Link:
-        """Creates a link with these fields of `CreateLink`."""
-        return await self.handlers.create(replace(CreateLink(url), **fields), CALLER)  # type: ignore[arg-type]
+    def reply(self, key: str = "", fingerprint: bytes = b"f" * 32, method: str = "CreateLink") -> Reply[Any]:
+        """Encodes an answer as its place in `answers`."""
+
+        def encode(answer: object) -> bytes:
+            self.answers.append(answer)
+            return str(len(self.answers) - 1).encode()
+
+        named = IdempotencyKey(DEFAULT_WORKSPACE, "anonymous", method, key, fingerprint) if key else None
+        return Reply(encode, named)
+
+    async def create(self, url: str = URL, *, alias: str = "", key: str = "", **fields: Any) -> Link:
+        """Creates a link with these fields of `Content`."""
+        request = CreateLink(Content(url, **fields), alias)
+        return self._link(await self.links.create(request, CALLER, self.reply(key)))
+
+    async def batch(self, *requests: CreateLink, key: str = "") -> Sequence[Outcome]:
+        answer = await self.links.batch_create(requests, CALLER, self.reply(key))
+        outcomes: Sequence[Outcome] = self.answers[int(answer)]
+        return outcomes
+
+    async def update(self, code: str, *, etag: str = "", also: tuple[str, ...] = (), **fields: Any) -> Link:
+        """Changes these fields, and clears those of `also`."""
+        request = UpdateLink(code, Content(**fields), frozenset([*fields, *also]), etag)
+        return self._link(await self.links.update(request, CALLER, self.reply()))
+
+    async def delete(self, code: str, etag: str = "") -> Link:
+        return self._link(await self.links.delete(code, etag, CALLER, self.reply()))
+
+    async def undelete(self, code: str, etag: str = "") -> Link:
+        return self._link(await self.links.undelete(code, etag, CALLER, self.reply()))
+
+    def _link(self, answer: bytes) -> Link:
+        link = self.answers[int(answer)]
+        assert isinstance(link, Link)
+        return link
 
 
 @dataclass
@@ -189,21 +163,6 @@ async def turn() -> None:
     """Lets everything run that can."""
     for _ in range(10):
         await asyncio.sleep(0)
-
-
-def stored(link: NewLink) -> Link:
-    return Link(
-        link.workspace_id,
-        link.short_code,
-        link.destination,
-        blocked=False,
-        version=1,
-        created_at=NOW,
-        updated_at=NOW,
-        deleted_at=None,
-        expires_at=link.expires_at,
-        redirect_status=link.redirect_status,
-    )
 
 
 def fields_of(error: InvalidFields) -> list[str]:
@@ -252,14 +211,7 @@ async def test_all_codes_taken_is_a_defect_not_an_endless_search(world: World) -
         world.codes = ["Abcdefghkmnpqrs"[:length]]
         await world.create()
     drawn = iter(range(1000))
-    world.handlers = LinkHandlers(
-        world.storage,
-        world.cache,
-        world.limiter,
-        Intake([]),
-        CodeSource(draw=lambda length: (next(drawn), "Abcdefghkmnpqrs"[:length])[1]),
-        Clock(),
-    )
+    world.links = world.handlers_with(CodeSource(draw=lambda length: (next(drawn), "Abcdefghkmnpqrs"[:length])[1]))
     with pytest.raises(RuntimeError):
         await world.create()
     assert next(drawn) < 100
@@ -268,7 +220,7 @@ async def test_all_codes_taken_is_a_defect_not_an_endless_search(world: World) -
 async def test_every_wrong_field_is_named_at_once(world: World) -> None:
     with pytest.raises(InvalidFields) as caught:
         await world.create("ftp://example.org", alias="a b", ttl_seconds=0, redirect_status=303)
-    assert fields_of(caught.value) == ["url", "alias", "ttl_seconds", "redirect_status"]
+    assert fields_of(caught.value) == ["url", "ttl_seconds", "redirect_status", "alias"]
     malformed = FieldViolation("expires_at", "is no time")
     with pytest.raises(InvalidFields) as caught:
         await world.create("", redirect_status=-1, malformed=(malformed,))
@@ -331,7 +283,7 @@ async def test_expiry_out_of_bounds_is_refused(world: World, expires_at: datetim
 
 async def test_created_link_redirects_without_a_read(world: World) -> None:
     link = await world.create()
-    answer = await world.handlers.resolve(link.short_code)
+    answer = await world.redirects.look(link.short_code)
     assert (answer.status, answer.location) == (302, URL)
     assert world.storage.asked == []
 
@@ -344,7 +296,7 @@ async def test_change_that_is_told_before_the_create_comes_back_wins(world: Worl
 
     world.storage.committed = deleted_elsewhere
     await world.create(alias="spring")
-    assert (await world.handlers.resolve("spring")).state is LinkState.DELETED
+    assert (await world.redirects.look("spring")).state is LinkState.DELETED
 
 
 # Limits
@@ -373,9 +325,9 @@ async def test_limiter_that_is_away_stops_nobody(world: World) -> None:
 async def test_reads_and_deletes_are_not_limited(world: World) -> None:
     link = await world.create()
     world.limiter.asked.clear()
-    await world.handlers.get(link.short_code)
-    await world.handlers.resolve(link.short_code)
-    await world.handlers.delete(link.short_code, CALLER)
+    await world.links.get(link.short_code)
+    await world.redirects.look(link.short_code)
+    await world.delete(link.short_code)
     assert world.limiter.asked == []
 
 
@@ -389,18 +341,18 @@ async def test_nothing_is_stored_when_the_event_cannot_be(world: World) -> None:
     with pytest.raises(DependencyUnavailable):
         await world.create(alias="after")
     with pytest.raises(DependencyUnavailable):
-        await world.handlers.delete("before", CALLER)
+        await world.delete("before")
     assert world.storage.links == {"before": link}
     assert world.storage.events == []
-    assert (await world.handlers.resolve("after")) == NOT_FOUND
-    assert (await world.handlers.resolve("before")).state is LinkState.ACTIVE
+    assert (await world.redirects.look("after")) == NOT_FOUND
+    assert (await world.redirects.look("before")).state is LinkState.ACTIVE
 
 
 async def test_commit_that_fails_leaves_the_cache_as_it_was(world: World) -> None:
     world.storage.commit_error = DependencyUnavailable("postgres")
     with pytest.raises(DependencyUnavailable):
         await world.create(alias="spring")
-    assert await world.handlers.resolve("spring") == NOT_FOUND
+    assert await world.redirects.look("spring") == NOT_FOUND
 
 
 # Callers who go away
@@ -419,24 +371,24 @@ async def test_create_goes_on_when_its_caller_has_gone(world: World) -> None:
     assert list(world.storage.links) == ["spring"]
     assert len(world.storage.events) == 1
     # The rest of the work is done as well: the link is known without a read.
-    assert (await world.handlers.resolve("spring")).location == URL
+    assert (await world.redirects.look("spring")).location == URL
     assert world.storage.asked == []
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_delete_goes_on_when_its_caller_has_gone(world: World) -> None:
     await world.create(alias="spring")
-    assert (await world.handlers.resolve("spring")).status == 302
+    assert (await world.redirects.look("spring")).status == 302
     world.storage.committing.clear()
     world.storage.may_commit.clear()
-    task = asyncio.create_task(world.handlers.delete("spring", CALLER))
+    task = asyncio.create_task(world.delete("spring"))
     await world.storage.committing.wait()
     task.cancel()
     await turn()
     world.storage.may_commit.set()
     await turn()
     # Seen here at once, not only when the feed brings it.
-    assert (await world.handlers.resolve("spring")).status == 410
+    assert (await world.redirects.look("spring")).status == 410
     assert [event.type for event in world.storage.events] == [EventType.LINK_CREATED, EventType.LINK_DELETED]
 
 
@@ -459,38 +411,38 @@ async def test_failure_that_nobody_waits_for_is_no_unheard_exception(world: Worl
 
 async def test_link_is_given_in_whatever_state(world: World) -> None:
     link = await world.create(alias="spring")
-    assert await world.handlers.get("spring") == link
-    deleted = await world.handlers.delete("spring", CALLER)
-    assert await world.handlers.get("spring") == deleted
+    assert await world.links.get("spring") == link
+    deleted = await world.delete("spring")
+    assert await world.links.get("spring") == deleted
 
 
 async def test_unknown_link_is_not_found(world: World) -> None:
     await world.create(alias="spring")
     for code in ("summer", "Spring"):
         with pytest.raises(LinkNotFound):
-            await world.handlers.get(code)
+            await world.links.get(code)
         with pytest.raises(LinkNotFound):
-            await world.handlers.delete(code, CALLER)
-        assert await world.handlers.resolve(code) == NOT_FOUND
+            await world.delete(code)
+        assert await world.redirects.look(code) == NOT_FOUND
 
 
 @pytest.mark.parametrize("code", ["ab", "x" * 65, "a b c", "-abc", "abc+", "abc/def", "abc\n", "abc\0", "ä" * 7, ".."])
 async def test_hopeless_codes_do_not_touch_the_storage(world: World, code: str) -> None:
     with pytest.raises(LinkNotFound):
-        await world.handlers.get(code)
+        await world.links.get(code)
     with pytest.raises(LinkNotFound):
-        await world.handlers.delete(code, CALLER)
-    assert await world.handlers.resolve(code) == NOT_FOUND
-    assert (world.storage.asked, world.storage.opened) == ([], 0)
+        await world.delete(code)
+    assert await world.redirects.look(code) == NOT_FOUND
+    assert world.storage.asked == []
 
 
 async def test_empty_code_is_a_wrong_field(world: World) -> None:
     with pytest.raises(InvalidFields) as caught:
-        await world.handlers.get("")
+        await world.links.get("")
     assert fields_of(caught.value) == ["short_code"]
     with pytest.raises(InvalidFields):
-        await world.handlers.delete("", CALLER)
-    assert await world.handlers.resolve("") == NOT_FOUND
+        await world.delete("")
+    assert await world.redirects.look("") == NOT_FOUND
 
 
 async def test_storage_that_is_away_is_said_so(world: World) -> None:
@@ -499,9 +451,9 @@ async def test_storage_that_is_away_is_said_so(world: World) -> None:
 
     world.storage.get_link = away  # type: ignore[method-assign]
     with pytest.raises(DependencyUnavailable):
-        await world.handlers.get("spring")
+        await world.links.get("spring")
     with pytest.raises(DependencyUnavailable):
-        await world.handlers.resolve("spring")
+        await world.redirects.look("spring")
 
 
 # Deleting
@@ -509,31 +461,291 @@ async def test_storage_that_is_away_is_said_so(world: World) -> None:
 
 async def test_deleted_link_is_gone_at_once(world: World) -> None:
     await world.create(alias="spring")
-    assert (await world.handlers.resolve("spring")).status == 302
-    link = await world.handlers.delete("spring", CALLER)
+    assert (await world.redirects.look("spring")).status == 302
+    link = await world.delete("spring")
     assert (link.version, link.deleted_at) == (2, NOW)
-    answer = await world.handlers.resolve("spring")
+    answer = await world.redirects.look("spring")
     assert (answer.status, answer.state) == (410, LinkState.DELETED)
     assert world.storage.events[-1] == LinkEvent(EventType.LINK_DELETED, link, "call-1")
 
 
 async def test_deleting_again_changes_nothing(world: World) -> None:
     await world.create(alias="spring")
-    first = await world.handlers.delete("spring", CALLER)
+    first = await world.delete("spring")
     events = list(world.storage.events)
-    assert await world.handlers.delete("spring", CALLER) == first
+    assert await world.delete("spring") == first
     assert world.storage.events == events
 
 
 async def test_code_of_a_deleted_link_is_not_free(world: World) -> None:
     await world.create(alias="spring")
-    await world.handlers.delete("spring", CALLER)
+    await world.delete("spring")
     with pytest.raises(AliasTaken):
         await world.create(alias="Spring")
 
 
 async def test_redirect_has_what_the_link_has(world: World) -> None:
-    link = await world.create(alias="spring", ttl_seconds=60, redirect_status=307)
-    assert redirect_of(link) == Redirect("spring", URL, 307, 1, False, False, NOW + timedelta(seconds=60))
+    link = await world.create(alias="spring", ttl_seconds=60, redirect_status=307, forward_query=True)
+    expected = Redirect("spring", URL, 307, 1, False, False, NOW + timedelta(seconds=60), NOW, forward_query=True)
+    assert redirect_of(link) == expected
     assert redirect_of(replace(link, blocked=True, deleted_at=NOW)).blocked
     assert redirect_of(replace(link, deleted_at=NOW)).deleted
+    assert redirect_of(replace(link, warned=True)).warned
+    limited = redirect_of(replace(link, max_clicks=2, clicks_used=1))
+    assert (limited.limited, limited.exhausted) == (True, False)
+    assert redirect_of(replace(link, max_clicks=2, clicks_used=2)).exhausted
+
+
+async def test_delete_heeds_the_etag(world: World) -> None:
+    link = await world.create(alias="spring")
+    with pytest.raises(EtagMismatch) as caught:
+        await world.delete("spring", "v7")
+    assert (caught.value.short_code, caught.value.etag) == ("spring", etag(link))
+    assert (await world.delete("spring", etag(link))).deleted_at == NOW
+
+
+async def test_undeleted_link_is_what_it_was(world: World) -> None:
+    link = await world.create(alias="spring", title="Spring", tags=("a",))
+    await world.delete("spring")
+    with pytest.raises(EtagMismatch):
+        await world.undelete("spring", etag(link))
+    back = await world.undelete("spring", "v2")
+    assert back == replace(link, version=3)
+    assert (await world.redirects.look("spring")).status == 302
+    assert world.storage.events[-1] == LinkEvent(EventType.LINK_UPDATED, back, "call-1")
+
+
+async def test_undeleting_what_is_not_deleted_changes_nothing(world: World) -> None:
+    link = await world.create(alias="spring")
+    assert await world.undelete("spring") == link
+    assert len(world.storage.events) == 1
+
+
+# What owners say of their links
+
+
+async def test_everything_that_is_said_is_kept(world: World) -> None:
+    link = await world.create(title="  Spring sale ", tags=("b", "a", "b"), max_clicks=7, forward_query=True)
+    assert (link.title, link.tags, link.max_clicks, link.forward_query) == ("Spring sale", ("b", "a"), 7, True)
+
+
+@pytest.mark.parametrize("number", [-1, 1_000_000_001, -(2**31), 2**31 - 1])
+async def test_number_of_clicks_out_of_bounds_is_refused(world: World, number: int) -> None:
+    with pytest.raises(InvalidFields) as caught:
+        await world.create(max_clicks=number)
+    assert fields_of(caught.value) == ["max_clicks"]
+
+
+@pytest.mark.parametrize("number", [0, 1, 1_000_000_000])
+async def test_number_of_clicks_is_kept(world: World, number: int) -> None:
+    assert (await world.create(max_clicks=number)).max_clicks == number
+
+
+# Updates
+
+
+async def test_only_what_is_named_changes(world: World) -> None:
+    link = await world.create(alias="spring", title="Spring", tags=("a",), ttl_seconds=60, max_clicks=3)
+    changed = await world.update("spring", title="Summer")
+    assert changed == replace(link, title="Summer", version=2)
+    assert world.storage.events[-1] == LinkEvent(EventType.LINK_UPDATED, changed, "call-1")
+
+
+async def test_everything_can_be_changed(world: World) -> None:
+    await world.create(alias="spring")
+    assert (await world.redirects.look("spring")).location == URL
+    changed = await world.update(
+        "spring",
+        url="https://example.org/new",
+        title="New",
+        tags=("x",),
+        expires_at=NOW + timedelta(days=1),
+        max_clicks=5,
+        redirect_status=301,
+        forward_query=True,
+    )
+    assert changed.destination.url == "https://example.org/new"
+    assert (changed.title, changed.tags, changed.max_clicks) == ("New", ("x",), 5)
+    assert (changed.expires_at, changed.redirect_status, changed.forward_query) == (NOW + timedelta(days=1), 301, True)
+    # Seen here at once; the destination of a link with a number of clicks is told to none but those who click.
+    seen = await world.redirects.look("spring")
+    assert (seen.status, seen.location) == (301, "")
+    assert (await world.redirects.follow("spring")).location == "https://example.org/new"
+
+
+async def test_what_is_named_and_empty_is_cleared(world: World) -> None:
+    await world.create(
+        alias="spring",
+        title="Spring",
+        tags=("a",),
+        ttl_seconds=60,
+        max_clicks=3,
+        redirect_status=301,
+        forward_query=True,
+    )
+    also = ("title", "tags", "expires_at", "max_clicks", "redirect_status", "forward_query")
+    changed = await world.update("spring", also=also)
+    assert (changed.title, changed.tags, changed.expires_at, changed.max_clicks) == ("", (), None, 0)
+    assert (changed.redirect_status, changed.forward_query) == (302, False)
+
+
+async def test_destination_cannot_be_cleared(world: World) -> None:
+    await world.create(alias="spring")
+    with pytest.raises(InvalidFields) as caught:
+        await world.update("spring", also=("url",))
+    assert fields_of(caught.value) == ["url"]
+
+
+async def test_every_wrong_field_of_an_update_is_named(world: World) -> None:
+    with pytest.raises(InvalidFields) as caught:
+        await world.update("", url="ftp://x", tags=("a,b",), redirect_status=303, max_clicks=-1)
+    assert fields_of(caught.value) == ["short_code", "url", "tags[0]", "max_clicks", "redirect_status"]
+    assert world.storage.opened == 0
+
+
+async def test_update_that_changes_nothing_leaves_the_version(world: World) -> None:
+    link = await world.create(alias="spring", title="Spring")
+    assert await world.update("spring", title="Spring") == link
+    assert (len(world.storage.events), world.storage.commits) == (1, 1)
+
+
+async def test_update_heeds_the_etag(world: World) -> None:
+    link = await world.create(alias="spring")
+    changed = await world.update("spring", title="a", etag=etag(link))
+    with pytest.raises(EtagMismatch) as caught:
+        await world.update("spring", title="b", etag=etag(link))
+    assert caught.value.etag == etag(changed)
+    assert world.storage.links["spring"].title == "a"
+
+
+async def test_deleted_link_is_not_updated(world: World) -> None:
+    await world.create(alias="spring")
+    await world.delete("spring")
+    with pytest.raises(LinkGone):
+        await world.update("spring", title="a")
+
+
+async def test_unknown_link_is_not_updated(world: World) -> None:
+    for code in ("summer", "a b", "+"):
+        with pytest.raises(LinkNotFound):
+            await world.update(code, title="a")
+        with pytest.raises(LinkNotFound):
+            await world.undelete(code)
+
+
+# Batches
+
+
+def wanted(url: str = URL, alias: str = "") -> CreateLink:
+    return CreateLink(Content(url), alias)
+
+
+async def test_each_of_a_batch_is_made_or_refused_by_itself_in_order(world: World) -> None:
+    await world.create(alias="taken")
+    outcomes = await world.batch(
+        wanted(alias="one"), wanted("no url"), wanted(alias="TAKEN"), wanted(), wanted(alias="ONE"), wanted(alias="two")
+    )
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [Link, InvalidFields, AliasTaken, Link, AliasTaken, Link]
+    made = [outcome for outcome in outcomes if isinstance(outcome, Link)]
+    assert [link.short_code for link in made] == ["one", "Abcdefg", "two"]
+    assert [event.link for event in world.storage.events[1:]] == made
+    assert world.storage.commits == 2
+
+
+async def test_random_codes_of_a_batch_that_are_taken_are_tried_again(world: World) -> None:
+    world.codes = ["same222", "same222", "same222", "free333", "free444"]
+    outcomes = await world.batch(wanted(), wanted(), wanted(alias="alias"), wanted())
+    codes = [outcome.short_code for outcome in outcomes if isinstance(outcome, Link)]
+    assert codes[2] == "alias"
+    assert sorted([codes[0], codes[1], codes[3]]) == ["free333", "free444", "same222"]
+
+
+async def test_batch_costs_as_many_hits_as_it_has_links(world: World) -> None:
+    await world.batch(wanted(), wanted("bad"), wanted())
+    assert world.limiter.hits == [3]
+    world.limiter.decision = LimitDecision(False, "creates", 1.0)
+    with pytest.raises(RateLimited):
+        await world.batch(wanted())
+
+
+@pytest.mark.parametrize("number", [0, MAX_BATCH + 1])
+async def test_batch_has_bounds(world: World, number: int) -> None:
+    with pytest.raises(InvalidFields) as caught:
+        await world.batch(*[wanted()] * number)
+    assert fields_of(caught.value) == ["requests"]
+    assert (world.limiter.hits, world.storage.opened) == ([], 0)
+
+
+async def test_batch_of_refusals_stores_nothing(world: World) -> None:
+    outcomes = await world.batch(wanted("a"), wanted("b"))
+    assert all(isinstance(outcome, WaypostError) for outcome in outcomes)
+    assert (world.storage.commits, world.storage.events) == (0, [])
+
+
+# Idempotency keys
+
+
+async def test_same_key_is_done_once(world: World) -> None:
+    world.codes = ["first22", "second3"]
+    first = await world.create(key="k")
+    await world.delete(first.short_code)
+    again = await world.create(key="k")
+    assert again is first
+    assert len(world.storage.links) == 1
+    assert [event.type for event in world.storage.events] == [EventType.LINK_CREATED, EventType.LINK_DELETED]
+
+
+async def test_same_key_for_another_request_is_refused(world: World) -> None:
+    await world.create(key="k")
+    with pytest.raises(IdempotencyKeyReused):
+        await world.links.create(wanted(), CALLER, world.reply("k", b"g" * 32))
+    assert await world.links.create(wanted(), CALLER, world.reply("k", b"g" * 32, "Other"))
+
+
+async def test_failure_is_not_kept(world: World) -> None:
+    await world.create(alias="spring")
+    with pytest.raises(AliasTaken):
+        await world.create(alias="spring", key="k")
+    world.storage.commit_error = DependencyUnavailable("postgres")
+    with pytest.raises(DependencyUnavailable):
+        await world.create(alias="summer", key="k")
+    world.storage.commit_error = None
+    assert (await world.create(alias="summer", key="k")).short_code == "summer"
+
+
+async def test_change_that_changes_nothing_is_kept_too(world: World) -> None:
+    await world.create(alias="spring")
+    first = await world.links.undelete("spring", "", CALLER, world.reply("k", method="UndeleteLink"))
+    await world.delete("spring")
+    assert await world.links.undelete("spring", "", CALLER, world.reply("k", method="UndeleteLink")) == first
+    assert world.storage.links["spring"].deleted_at is not None
+
+
+async def test_rivals_with_one_key_get_one_answer(world: World) -> None:
+    world.codes = [f"code{number}99" for number in range(2, 9)]
+    links = await asyncio.gather(*[world.create(key="k") for _ in range(7)])
+    assert len({link.short_code for link in links}) == len(world.storage.links) == 1
+
+
+# Lists
+
+
+async def test_page_and_the_token_of_the_next(world: World) -> None:
+    link = await world.create(alias="spring")
+    asked = {"filter_text": "state = active", "order_by": "", "size": 1, "page_token": ""}
+    links, token = await world.links.page(CALLER, **asked)  # type: ignore[arg-type]
+    assert (list(links), token) == ([link], "")
+    world.storage.next_page = Cursor(NOW, 17)
+    _, token = await world.links.page(CALLER, **asked)  # type: ignore[arg-type]
+    assert token
+    await world.links.page(CALLER, **{**asked, "page_token": token})  # type: ignore[arg-type]
+    query = ListQuery(LinkFilter(LinkState.ACTIVE), Order(), 1, Cursor(NOW, 17))
+    assert world.storage.lists[-1] == (DEFAULT_WORKSPACE, query, NOW)
+
+
+async def test_every_wrong_argument_of_a_list_is_named(world: World) -> None:
+    with pytest.raises(InvalidFields) as caught:
+        await world.links.page(CALLER, filter_text="colour = red", order_by="beauty", size=-1, page_token="")
+    assert sorted(fields_of(caught.value)) == ["filter", "order_by", "page_size"]
+    assert world.storage.lists == []

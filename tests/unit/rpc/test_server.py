@@ -14,7 +14,19 @@ from waypost.api.v1.link_service_pb2_grpc import LinkServiceServicer
 from waypost.rpc.context import CallContext
 from waypost.rpc.methods import endpoint, method_table
 
-LINK_METHODS = {f"/{LINKS}/{name}" for name in ("CreateLink", "GetLink", "DeleteLink", "ResolveLink")}
+LINK_METHODS = {
+    f"/{LINKS}/{name}"
+    for name in (
+        "CreateLink",
+        "BatchCreateLinks",
+        "GetLink",
+        "ListLinks",
+        "UpdateLink",
+        "DeleteLink",
+        "UndeleteLink",
+        "ResolveLink",
+    )
+}
 
 
 async def _reflect(service: Running, **request: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from waypost.errors import DependencyUnavailable
 from waypost.model import JobRun
-from workers.handlers import SWEEP_BATCH, Job, list_jobs, sweep_expired
+from workers.handlers import SWEEP_BATCH, Job, forget_answers, list_jobs, sweep_expired
 
 
 class Sweep:
@@ -18,6 +18,9 @@ class Sweep:
         self.expired = expired
         self.batches: list[int] = []
         self._fails_at = fails_at
+
+    async def forget_batch(self, limit: int) -> int:
+        return await self.expire_batch(limit)
 
     async def expire_batch(self, limit: int) -> int:
         if len(self.batches) == self._fails_at:
@@ -41,6 +44,9 @@ class Sweep:
 async def test_sweep_goes_by_batches_until_one_is_not_full(expired: int, batches: list[int]) -> None:
     sweep = Sweep(expired)
     assert await sweep_expired(sweep) == expired
+    assert (sweep.batches, sweep.expired) == (batches, 0)
+    sweep = Sweep(expired)
+    assert await forget_answers(sweep) == expired
     assert (sweep.batches, sweep.expired) == (batches, 0)
 
 
