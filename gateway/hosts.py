@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from urllib.parse import quote
@@ -60,8 +61,13 @@ def parse_host(text: str) -> Host:
         address = parse_ipv4(labels)
         if address is None:
             raise BadHost("has a host that ends in a number but is no IPv4 address: write it as in 192.0.2.1")
+        if "0x" in labels:
+            # Zero to browsers; others look it up as a name.
+            raise BadHost("has '0x' without digits in its host, which programs read differently: write 0 for zero")
         return Host(ascii_text, str(address), address=address)
-    return Host(ascii_text, name, labels=tuple(_decoded(label) for label in labels))
+    decoded = tuple(_decoded(label) for label in labels)
+    _check_directions(labels, decoded)
+    return Host(ascii_text, name, labels=decoded)
 
 
 def describe(char: str) -> str:
@@ -114,6 +120,20 @@ def _decoded(label: str) -> str:
         return idna.ulabel(label)
     except UnicodeError as error:
         raise BadHost(f"has the host label {label!r}, which is no valid punycode: check its spelling") from error
+
+
+def _check_directions(labels: Sequence[str], decoded: Sequence[str]) -> None:
+    """Refuses hosts that are drawn in another order than they are read in (RFC 5893 2; so does WHATWG URL)."""
+    if not any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for label in decoded for char in label):
+        return
+    for label, text in zip(labels, decoded, strict=True):
+        try:
+            idna.check_bidi(text, check_ltr=True)
+        except idna.IDNABidiError as error:
+            raise BadHost(
+                f"has the host label {label!r}, which cannot stand beside one that is written from right to left: "
+                "beside such, labels start with a letter and end in a letter or a digit"
+            ) from error
 
 
 def _check_lengths(name: str, labels: list[str]) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from gateway.flags import flags_of
 from gateway.hosts import BadHost, Host, describe, parse_host
-from gateway.readings import dissenters
+from gateway.readings import dissents
 from waypost.errors import InvalidFields
 from waypost.model import Destination, DestinationFlag
 
@@ -149,11 +149,10 @@ def _port_number(port: str | None, scheme: str) -> int:
 
 
 def _check_readings(url: str, host: Host, port: int) -> None:
-    """Refuses what visitors' programs take for another place than what was checked here."""
-    # What they get is the Location header.
-    if others := dissenters(location(url), host.text, port):
-        who = " and ".join(others)
-        _refuse(f"leads to {host.name} by its spelling, but {who} read it differently: write the host in another way")
+    """Refuses what visitors' programs would take elsewhere than what was checked here."""
+    # What they get to read is the Location header.
+    if others := ", ".join(dissents(location(url), host.text, port)):
+        _refuse(f"leads to {host.name}, but not for all programs ({others}): write its host in a plainer way")
 
 
 def _is_this_machine(host: Host) -> bool:
