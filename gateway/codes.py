@@ -25,7 +25,13 @@ _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 
 def random_code(length: int) -> str:
     """`length` characters of `ALPHABET` from the system's random source, all codes equally likely."""
-    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+    # One question to the system for the whole code, not one for each character.
+    number = secrets.randbelow(len(ALPHABET) ** length)
+    characters = []
+    for _ in range(length):
+        number, place = divmod(number, len(ALPHABET))
+        characters.append(ALPHABET[place])
+    return "".join(characters)
 
 
 def is_code(text: str) -> bool:

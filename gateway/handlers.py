@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NoReturn
@@ -25,6 +26,10 @@ from waypost.model import MESH_LIMIT_DOMAIN, EventType, LimitEntry, Link, LinkEv
 from waypost.ports import Clock, Limiter, Storage, UnitOfWork
 
 MAX_BATCH = 1000
+_BREATH = 25
+"""Links of a batch that are checked at once: a large batch is work for tenths of a second, and redirects must not wait."""
+_CHUNK = 100
+"""Links of a batch that are stored at once, for the same reason."""
 
 Outcome = Link | WaypostError
 """What became of one request of a batch."""
@@ -73,7 +78,9 @@ class LinkHandlers:
             raise InvalidFields.one("requests", f"has {len(requests):,} links: give 1 to {MAX_BATCH:,} at once")
         await self._admit("create", caller, len(requests))
         checked: list[NewLink | InvalidFields] = []
-        for request in requests:
+        for place, request in enumerate(requests):
+            if place % _BREATH == 0:
+                await asyncio.sleep(0)
             try:
                 checked.append(self._rules.new_link(request, caller.workspace_id))
             except InvalidFields as error:
@@ -162,15 +169,19 @@ class LinkHandlers:
         while waiting:
             for place in waiting.keys() & candidates.keys():
                 waiting[place] = replace(waiting[place], short_code=next(candidates[place], "") or _no_code_left())
-            stored = await work.links.add_all(list(waiting.values()))
-            for (place, new), link in zip(list(waiting.items()), stored, strict=True):
-                if link is not None:
-                    outcomes[place] = link
-                elif place not in candidates:
-                    outcomes[place] = AliasTaken(new.short_code)
-                else:
-                    continue
-                del waiting[place]
+            # Rivals that take several codes take them in one order, so that none waits for the other in a circle.
+            order = sorted(waiting, key=lambda place: waiting[place].short_code.lower())
+            for start in range(0, len(order), _CHUNK):
+                places = order[start : start + _CHUNK]
+                stored = await work.links.add_all([waiting[place] for place in places])
+                for place, link in zip(places, stored, strict=True):
+                    if link is not None:
+                        outcomes[place] = link
+                    elif place not in candidates:
+                        outcomes[place] = AliasTaken(waiting[place].short_code)
+                    else:
+                        continue
+                    del waiting[place]
         return [outcomes[place] for place in range(len(links))]
 
 

@@ -16,8 +16,8 @@ _CAPACITY = 50_000
 class MemoryLimiter:
     """One token bucket for each set of descriptors: the stand-in for a ratelimiter that is away.
 
-    `per_minute` hits come back in a minute, and as many may be spent at once. `clock_us` must not go back,
-    or buckets stay empty for as long; None: a `SteadyClock`.
+    `per_minute` hits come back in a minute, and as many may be spent at once; what costs more takes a full bucket, or it
+    would never be admitted. `clock_us` must not go back, or buckets stay empty for as long; None: a `SteadyClock`.
     """
 
     RULE = "local"
@@ -28,6 +28,7 @@ class MemoryLimiter:
         clock_us: Callable[[], int] | None = None,
         capacity: int = _CAPACITY,
     ) -> None:
+        self._per_minute = per_minute
         self._limit = Limit(Algorithm.TOKEN_BUCKET, per_minute, 60_000_000)
         self._table = Table(capacity)
         self._clock_us = clock_us or SteadyClock()
@@ -35,6 +36,7 @@ class MemoryLimiter:
     async def check(self, domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int = 1) -> LimitDecision:
         """Admits if every descriptor's bucket does, and charges them all then; a refusal charges none."""
         now_us = self._clock_us()
+        hits = min(hits, self._per_minute)
         keys = [
             self._table.key((self.RULE, domain), [text for e in entries for text in (e.key, e.value)])
             for entries in descriptors
@@ -42,9 +44,7 @@ class MemoryLimiter:
         for key in keys:
             decision = look(self._limit, self._table.find(key, now_us), hits, now_us)
             if not decision.allowed:
-                # No wait helps a cost that is larger than the bucket; a minute is as good an answer as any.
-                wait_us = 60_000_000 if decision.retry_after_us is None else decision.retry_after_us
-                return LimitDecision(False, self.RULE, wait_us / 1_000_000)
+                return LimitDecision(False, self.RULE, (decision.retry_after_us or 0) / 1_000_000)
         for key in keys:
             take(self._limit, self._table.keep(key, self._limit, now_us), hits, now_us)
         return LimitDecision(True)

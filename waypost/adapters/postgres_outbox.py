@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from uuid import uuid4
 
 from waypost.adapters.postgres_session import Session
 from waypost.adapters.queries import QUERIES
 from waypost.convert import dedupe_key, event_to_proto, short_url
 from waypost.model import LinkEvent
+
+_CHUNK = 100
+"""Events that are made ready at once: what else the process does is not to wait for thousands of them."""
 
 
 class PostgresOutbox:
@@ -19,9 +23,9 @@ class PostgresOutbox:
         self._public_url = public_url
 
     async def add_all(self, events: Iterable[LinkEvent]) -> None:
-        """Writes any number of events in one statement."""
-        rows = [_outbox_row(event, self._public_url) for event in events]
-        if rows:
+        """Writes any number of events, `_CHUNK` in a statement."""
+        waiting = iter(events)
+        while rows := [_outbox_row(event, self._public_url) for event in islice(waiting, _CHUNK)]:
             await self._session.execute(QUERIES["insert_events"], *map(list, zip(*rows, strict=True)))
 
 

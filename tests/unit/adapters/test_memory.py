@@ -85,10 +85,13 @@ async def test_several_hits() -> None:
     assert (await world.check(hits=2)).allowed
 
 
-async def test_more_hits_than_the_bucket_holds_are_never_admitted() -> None:
+async def test_more_hits_than_the_bucket_holds_take_a_full_one() -> None:
     world = World()
-    assert await world.check(hits=7) == LimitDecision(False, "local", 60.0)
-    await world.spend(6)
+    assert (await world.check(hits=1)).allowed
+    assert await world.check(hits=7) == LimitDecision(False, "local", 10.0)
+    world.time.now += MINUTE
+    assert (await world.check(hits=1000)).allowed
+    assert await world.check(hits=1) == LimitDecision(False, "local", 10.0)
 
 
 async def test_callers_do_not_share() -> None:
