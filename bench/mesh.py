@@ -9,27 +9,18 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import random
 import shutil
-import signal
-import socket
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-import psutil
 import uvloop
 
 from bench import load
-from waypost.supervisor.settings import SupervisorSettings
-
-WAYPOST = Path(sys.executable).with_name("waypost")
+from bench.private_mesh import memory, pin_generator, prepare, spread, started
 
 
 def main() -> None:
@@ -40,7 +31,6 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="waypost-bench-"))
-    folder.chmod(0o755)
     try:
         _bench(folder, options)
     finally:
@@ -48,48 +38,20 @@ def main() -> None:
 
 
 def _bench(folder: Path, options: argparse.Namespace) -> None:
-    limits = folder / "limits"
-    limits.mkdir()
-    # What is measured is the way, not the limit: it is asked all the same, and always says yes.
-    (limits / "waypost.yaml").write_text(
-        "domain: waypost\ndescriptors:\n  - key: route_class\n    value: create\n    descriptors:\n"
-        "      - key: remote_address\n        rate_limit: {unit: second, requests_per_unit: 4000000000}\n"
-    )
-    ports = {info.env: str(_free_port()) for info in SupervisorSettings.infos() if info.field.endswith("_port")}
-    env = {**os.environ, **ports, "WAYPOST_DATA_DIR": str(folder / "data"), "WAYPOST_LIMITS_DIR": str(limits)}
-    env["WAYPOST_LOG_LEVEL"] = "warning"
+    env = prepare(folder)
     cold = time.perf_counter()
-    mesh = _start(env)
-    cold = time.perf_counter() - cold
-    mesh.send_signal(signal.SIGTERM)
-    mesh.wait()
+    with started(env, folder):
+        cold = time.perf_counter() - cold
     warm = time.perf_counter()
-    mesh = _start(env)
-    warm = time.perf_counter() - warm
-    print(f"start with an empty data directory {cold:.2f} s, with a full one {warm:.2f} s")
-    try:
-        if len(os.sched_getaffinity(0)) > 1:
-            os.sched_setaffinity(0, {1})
-        port = int(ports["WAYPOST_HTTP_PORT"])
+    with started(env, folder) as mesh:
+        warm = time.perf_counter() - warm
+        print(f"start with an empty data directory {cold:.2f} s, with a full one {warm:.2f} s")
+        pin_generator()
+        port = mesh.port("WAYPOST_HTTP_PORT")
         _measure("creates", port, options, _creates(port))
         _measure("redirects", port, options, _redirects(port))
-        for name, megabytes in _memory(mesh.pid):
+        for name, megabytes in memory(mesh.pid):
             print(f"memory  {name:<12} {megabytes:6.1f} MiB")
-    finally:
-        mesh.send_signal(signal.SIGTERM)
-        mesh.wait()
-
-
-def _start(env: dict[str, str]) -> subprocess.Popen[str]:
-    pin = ["taskset", "--cpu-list", "0"] if len(os.sched_getaffinity(0)) > 1 and shutil.which("taskset") else []
-    mesh = subprocess.Popen(
-        [*pin, WAYPOST, "up"], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert mesh.stdout
-    for line in mesh.stdout:
-        if line.startswith("waypost: ready"):
-            return mesh
-    raise SystemExit(f"waypost up ended with {mesh.wait()}")
 
 
 def _measure(name: str, port: int, options: argparse.Namespace, requests: Iterator[bytes]) -> None:
@@ -103,13 +65,9 @@ def _measure(name: str, port: int, options: argparse.Namespace, requests: Iterat
         for status, count in result.statuses.items():
             statuses[status] = statuses.get(status, 0) + count
     print(
-        f"{name:<10} {_spread(rates, '.0f')} /s   p50 {_spread(p50, '.2f')} ms   p99 {_spread(p99, '.2f')} ms   "
+        f"{name:<10} {spread(rates, '.0f')} /s   p50 {spread(p50, '.2f')} ms   p99 {spread(p99, '.2f')} ms   "
         f"statuses {statuses}"
     )
-
-
-def _spread(values: list[float], form: str) -> str:
-    return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
 
 
 def _creates(port: int) -> Iterator[bytes]:
@@ -134,27 +92,6 @@ def _redirects(port: int) -> Iterator[bytes]:
     return (
         f"GET /{random.choice(codes)} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n\r\n".encode() for _ in itertools.count()
     )
-
-
-def _memory(pid: int) -> list[tuple[str, float]]:
-    """Resident memory by process; PostgreSQL's shared pages are counted once (proportional set size)."""
-    rows: dict[str, float] = {}
-    for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
-        line = " ".join(process.cmdline())
-        name = (
-            next((n for n in ("gateway", "ratelimiter", "workers") if f"-m {n}" in line), None)
-            or ("envoy" if "envoy" in line and "config-path" in line else None)
-            or ("postgres" if "postgres" in line else "guardian" if "guardian" in line else "supervisor")
-        )
-        rows[name] = rows.get(name, 0.0) + process.memory_full_info().pss / 1_048_576
-    return sorted(rows.items())
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":
