@@ -1,4 +1,4 @@
-"""The examples of README.md, run as they stand against a mesh.
+"""The examples of README.md and docs/, run as they stand against a mesh.
 
 An example that is to be run is a fenced block of the language `console` (or `sh`) right after a line `<!-- run -->`:
 
@@ -16,8 +16,8 @@ it. The lines up to the next command are its output, on standard output and erro
 text within a line, and on a line of its own for any lines, or none. Default ports are the mesh's own when the example
 is run, in commands and in output alike. A block of `sh` has commands only, one a line; they must succeed.
 
-The blocks run in their order and see what those before them have done. Their aliases belong to them: no other test uses
-`first`, `second` or `third`.
+The blocks of a page run in their order and see what those before them have done. Their aliases belong to them: no other
+test uses `first`, `second`, `third` or what begins with `api-` or `import-`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from waypost.supervisor.settings import SupervisorSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
 MARK = "<!-- run -->"
 
 
@@ -104,17 +105,24 @@ def on(mesh: Mesh) -> Callable[[str], str]:
     return lambda text: default.sub(lambda match: ports[match[1]], text)
 
 
-def _blocks_of_readme() -> list[list[Example]]:
-    return list(blocks(README.read_text(encoding="utf-8"))) if README.is_file() else []
+def _blocks_of(page: Path) -> list[list[Example]]:
+    return list(blocks(page.read_text(encoding="utf-8")))
 
 
 def test_readme_has_examples() -> None:
     assert README.is_file(), "there is no README.md"
-    assert _blocks_of_readme(), f"README.md has no block that is marked by {MARK}"
+    assert _blocks_of(README), f"README.md has no block that is marked by {MARK}"
 
 
-@pytest.mark.parametrize("examples", [pytest.param(b, id=f"line {b[0].line}") for b in _blocks_of_readme()])
-def test_examples(mesh: Mesh, examples: list[Example]) -> None:
+@pytest.mark.parametrize(
+    ("page", "examples"),
+    [
+        pytest.param(page.relative_to(ROOT), block, id=f"{page.name} line {block[0].line}")
+        for page in PAGES
+        for block in _blocks_of(page)
+    ],
+)
+def test_examples(mesh: Mesh, page: Path, examples: list[Example]) -> None:
     here = on(mesh)
     for example in examples:
         done = subprocess.run(
@@ -128,7 +136,7 @@ def test_examples(mesh: Mesh, examples: list[Example]) -> None:
             check=False,
             timeout=60,
         )
-        place = f"README.md, line {example.line}: {example.command}"
+        place = f"{page}, line {example.line}: {example.command}"
         if example.quiet:
             assert done.returncode == 0, f"{place}\nended with {done.returncode}:\n{done.stdout}"
         else:
