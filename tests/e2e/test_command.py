@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -14,6 +15,8 @@ from tests.support.mesh import Mesh, free_ports, without_settings
 from tests.support.postgres import Server, run
 from waypost import __version__
 from waypost.adapters.migrate import migrations, status
+from waypost.client import Client, Link, LinkState, NewLink, link_filter
+from waypost.errors import EtagMismatch, InvalidFields, LinkGone, LinkNotFound
 
 
 def test_make_show_and_delete_a_link(api: Api) -> None:
@@ -29,7 +32,8 @@ def test_make_show_and_delete_a_link(api: Api) -> None:
     link = api.link(alias)
     assert code == DONE
     assert rows == {
-        **{name: str(value) for name, value in link.items()},
+        # What says nothing is not shown.
+        **{name: str(value) for name, value in link.items() if value},
         "state": "active",
         "destination_flags": "international_host, mixed_script, confusable",
     }
@@ -38,8 +42,124 @@ def test_make_show_and_delete_a_link(api: Api) -> None:
 
     assert waypost(env, "links", "delete", alias) == (DONE, f"deleted {short_url}\n", "")
     assert waypost(env, "links", "delete", alias) == (DONE, f"deleted {short_url}\n", "")
-    assert "state" in waypost(env, "links", "get", alias)[1]
+    assert "deleted" in waypost(env, "links", "get", alias)[1]
     assert api.http.get(f"/{alias}").status_code == 410
+
+    assert waypost(env, "links", "undelete", alias) == (DONE, f"undeleted {short_url}\n", "")
+    assert "active" in waypost(env, "links", "get", alias)[1]
+
+
+def test_change_a_link(api: Api) -> None:
+    env, alias = api.mesh.env, fresh_alias()
+    create = [
+        "links",
+        "create",
+        "https://old.example/",
+        "--alias",
+        alias,
+        "--title",
+        "Old",
+        "--tag",
+        "a",
+        "--ttl",
+        "1d",
+    ]
+    first = json.loads(waypost(env, *create, "--max-clicks", "5", "--json")[1])
+
+    changes = ["--url", "https://new.example/", "--title", "New", "--tag", "b", "--no-expiry", "--forward-query"]
+    code, said, errors = waypost(env, "links", "update", alias, *changes, "--no-max-clicks", "--etag", first["etag"])
+    assert (code, said, errors) == (DONE, f"updated {first['short_url']}\n", "")
+    link = api.link(alias)
+    assert (link["original_url"], link["title"], link["tags"]) == ("https://new.example/", "New", ["b"])
+    assert ("expires_at" in link, link["max_clicks"], link["forward_query"]) == (False, 0, True)
+
+    # Somebody else has read the first state, and is told so.
+    said = one_line(waypost(env, "links", "update", alias, "--no-tags", "--etag", first["etag"]), FAILED)
+    assert "has changed meanwhile" in said
+    assert waypost(env, "links", "update", alias, "--no-tags", "--title", "")[0] == DONE
+    link = api.link(alias)
+    assert (link["title"], link["tags"]) == ("", [])
+
+
+def test_find_links(api: Api) -> None:
+    env, tag = api.mesh.env, f'{fresh_alias()} "quoted"'
+    made = [fresh_alias() for _ in range(3)]
+    for alias, title in zip(made, ("The annual report", "Minutes", "Gone"), strict=True):
+        create = ["links", "create", "https://example.com/", "--alias", alias, "--title", title, "--tag", tag]
+        assert waypost(env, *create)[0] == DONE
+    assert waypost(env, "links", "delete", made[2])[0] == DONE
+
+    def found(*options: str) -> list[str]:
+        code, said, errors = waypost(env, "links", "list", "--tag", tag, "--json", *options)
+        assert (code, errors) == (DONE, "")
+        return [link["short_code"] for link in json.loads(said)]
+
+    assert found() == [made[1], made[0]]
+    assert found("--order-by", "created_at") == made[:2]
+    assert found("--text", "ANNUAL repo*") == [made[0]]
+    assert found("--state", "deleted") == [made[2]]
+    assert found("--filter", 'created_at < "2020-01-01T00:00:00Z"') == []
+    assert found("--limit", "1") == [made[1]]
+
+    code, said, errors = waypost(env, "links", "list", "--tag", tag, "--all", "--json")
+    assert (code, errors) == (DONE, "")
+    assert [json.loads(line) for line in said.splitlines()] == [api.link(alias) for alias in (made[1], made[0])]
+    code, said, errors = waypost(env, "links", "list", "--tag", tag)
+    assert (code, errors, [line.split()[0] for line in said.splitlines()[1:]]) == (DONE, "", [made[1], made[0]])
+    assert one_line(waypost(env, "links", "list", "--filter", "x = y"), FAILED).startswith("--filter at position 1: ")
+
+
+def test_what_a_visit_would_get(api: Api) -> None:
+    env, alias = api.mesh.env, api.code("https://example.com/resolved", redirect_status=307)
+    code, said, _ = waypost(env, "links", "resolve", alias, "--json")
+    answer = json.loads(said)
+    assert (code, answer["http_status"], answer["location"]) == (DONE, 307, "https://example.com/resolved")
+    code, said, _ = waypost(env, "links", "resolve", "nobody-has-this")
+    assert (code, said.split()[-3:]) == (DONE, ["no", "such", "link"])
+
+
+def test_many_links_from_a_file(api: Api, tmp_path: Path) -> None:
+    env, alias, file = api.mesh.env, fresh_alias(), tmp_path / "links.txt"
+    file.write_text(f'https://a.example/\n{{"url": "https://b.example/", "alias": "{alias}"}}\njavascript:x\n')
+    own_id = fresh_alias()
+    code, said, errors = waypost(env, "links", "batch", str(file), "--request-id", own_id)
+    first, second = said.splitlines()
+    assert code == FAILED
+    assert second == f"{api.mesh.http_url}/{alias}"
+    assert api.link(first.rpartition("/")[2])["original_url"] == "https://a.example/"
+    assert [line.split(":")[1] for line in errors.splitlines()] == [" line 3", " 1 of 3 links were not made"]
+    # Again, nothing is made twice.
+    assert waypost(env, "links", "batch", str(file), "--request-id", own_id) == (code, said, errors)
+
+
+def test_asking_again_makes_nothing_twice(api: Api) -> None:
+    create = ["links", "create", "https://a.example/", "--request-id", fresh_alias()]
+    first = waypost(api.mesh.env, *create)
+    assert first[0] == DONE
+    assert waypost(api.mesh.env, *create) == first
+
+
+async def test_the_client_goes_the_same_way(api: Api) -> None:
+    async with Client(api.mesh.http_url, channels=2) as client:
+        alias = fresh_alias()
+        made, refused = await client.batch_create(
+            [NewLink(url="https://example.com/", alias=alias, tags=[alias]), NewLink(url="x")]
+        )
+        assert isinstance(made, Link)
+        assert isinstance(refused, InvalidFields)
+        assert [link async for link in client.list(filter=link_filter(tags=[alias]))] == [made]
+        changed = await client.update(alias, title="New", tags=None, etag=made.etag)
+        assert (changed.title, changed.tags) == ("New", ())
+        with pytest.raises(EtagMismatch) as raised:
+            await client.delete(alias, etag=made.etag)
+        assert raised.value.etag == changed.etag
+        assert (await client.delete(alias)).state is LinkState.DELETED
+        with pytest.raises(LinkGone):
+            await client.update(alias, title="x")
+        assert (await client.undelete(alias)).state is LinkState.ACTIVE
+        assert (await client.resolve(alias)).location == "https://example.com/"
+        with pytest.raises(LinkNotFound):
+            await client.get("nobody-has-this")
 
 
 def test_the_same_as_json(api: Api) -> None:
@@ -68,10 +188,10 @@ def test_refusals(mesh: Mesh) -> None:
         mesh.env, "links", "create", "javascript:x", "--alias", "api", "--ttl", "0", "--redirect-status", "301"
     )
     assert (code, said) == (FAILED, "")
-    assert [line.split()[:2] for line in errors.splitlines()] == [
-        ["waypost:", "URL"],
+    assert sorted(line.split()[:2] for line in errors.splitlines()) == [
         ["waypost:", "--alias"],
         ["waypost:", "--ttl"],
+        ["waypost:", "URL"],
     ]
 
 

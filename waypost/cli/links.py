@@ -1,153 +1,193 @@
-"""`waypost links`: calls LinkService and prints what it says."""
+"""`waypost links create`, `get`, `update`, `delete`, `undelete` and `resolve`: one call each, and what it says."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 import click
-import grpc
-from google.protobuf.json_format import MessageToDict
-from google.rpc import error_details_pb2, status_pb2
 
-from waypost.api.v1 import link_service_pb2 as pb
-from waypost.api.v1.link_service_pb2_grpc import LinkServiceStub
-from waypost.cli.output import FAILED, NO_ANSWER, WRONG_USAGE, fail, fail_lines
-from waypost.cli.settings import Server, server_of
-from waypost.rpc.status import DETAILS_KEY
-from waypost.settings import BadSettings
+from waypost.cli.output import WRONG_USAGE, fail
+from waypost.cli.refusals import OPTIONS
+from waypost.cli.session import run
+from waypost.cli.show import link_card, link_object, resolution_card, resolution_object
+from waypost.client import UNSET, Client, Link, Unset
+from waypost.client.channel import Server
 
-TIMEOUT = 10.0
-"""Seconds that a call may take."""
+Env = Mapping[str, str]
 
-OPTIONS = {
-    "url": "URL",
-    "alias": "--alias",
-    "expires_at": "--expires-at",
-    "ttl_seconds": "--ttl",
-    "redirect_status": "--redirect-status",
-    "short_code": "SHORT_CODE",
-}
-"""What a field of a request is called on the command line."""
 
-_Call = Callable[[LinkServiceStub], pb.Link]
-_LOOPBACK = ("127.", "localhost:", "[::1]:")
+class WrongUsage(Exception):
+    """Options that make no sense, or not together; `str()` says so in one line."""
 
 
 def create(
-    env: Mapping[str, str],
+    env: Env,
     server: str | None,
     *,
     as_json: bool,
     url: str,
-    alias: str = "",
-    ttl: int | None = None,
-    expires_at: str | None = None,
-    status: int = 0,
+    alias: str,
+    title: str,
+    tags: Sequence[str],
+    ttl: int | None,
+    expires_at: str | None,
+    max_clicks: int | None,
+    redirect_status: str | None,
+    forward_query: bool,
+    request_id: str | None,
 ) -> int:
     """Makes a link; prints its short address. Returns the exit code, as all of these."""
-    if ttl is not None and expires_at is not None:
-        return fail(WRONG_USAGE, "--ttl and --expires-at exclude each other: give one", as_json)
-    request = pb.CreateLinkRequest(url=url, alias=alias, redirect_status=status)
-    if ttl is not None:
-        request.ttl_seconds = ttl
-    if expires_at is not None:
-        try:
-            request.expires_at.FromJsonString(expires_at)
-        except ValueError:
-            return fail(WRONG_USAGE, "--expires-at must be a time like 2030-01-31T12:00:00Z", as_json)
-    return _run(
-        env, server, as_json, lambda stub: stub.CreateLink(request, timeout=TIMEOUT), lambda link: link.short_url
-    )
-
-
-def get(env: Mapping[str, str], server: str | None, *, as_json: bool, short_code: str) -> int:
-    """Shows a link."""
-    request = pb.GetLinkRequest(short_code=short_code)
-    return _run(env, server, as_json, lambda stub: stub.GetLink(request, timeout=TIMEOUT), _table)
-
-
-def delete(env: Mapping[str, str], server: str | None, *, as_json: bool, short_code: str) -> int:
-    """Deletes a link; prints what became of it."""
-    request = pb.DeleteLinkRequest(short_code=short_code)
-    return _run(
-        env,
-        server,
-        as_json,
-        lambda stub: stub.DeleteLink(request, timeout=TIMEOUT),
-        lambda link: f"deleted {link.short_url}",
-    )
-
-
-def _run(env: Mapping[str, str], option: str | None, as_json: bool, call: _Call, text: Callable[[pb.Link], str]) -> int:
     try:
-        server = server_of(env, option)
-    except BadSettings as error:
+        ends = _expiry(ttl, expires_at)
+    except WrongUsage as error:
         return fail(WRONG_USAGE, str(error), as_json)
+
+    def call(client: Client) -> Awaitable[Link]:
+        return client.create(
+            url,
+            alias=alias,
+            title=title,
+            tags=tags,
+            ttl=None if ttl is None else timedelta(seconds=ttl),
+            expires_at=ends,
+            max_clicks=max_clicks or 0,
+            redirect_status=int(redirect_status or 0),
+            forward_query=forward_query,
+            request_id=request_id,
+        )
+
+    return _link(env, server, as_json, call, lambda link: link.short_url)
+
+
+def get(env: Env, server: str | None, *, as_json: bool, short_code: str) -> int:
+    """Shows a link."""
+    return _link(env, server, as_json, lambda client: client.get(short_code), link_card)
+
+
+def update(
+    env: Env,
+    server: str | None,
+    *,
+    as_json: bool,
+    short_code: str,
+    url: str | None,
+    title: str | None,
+    tags: Sequence[str],
+    no_tags: bool,
+    ttl: int | None,
+    expires_at: str | None,
+    no_expiry: bool,
+    max_clicks: int | None,
+    no_max_clicks: bool,
+    redirect_status: str | None,
+    forward_query: bool | None,
+    etag: str,
+    request_id: str | None,
+) -> int:
+    """Changes a link; prints what became of it."""
     try:
-        with _channel(server) as channel:
-            link = call(LinkServiceStub(channel))
-    except grpc.RpcError as error:
-        return _refused(error, server, as_json)
-    click.echo(json.dumps(_plain(link), indent=2, ensure_ascii=False) if as_json else text(link))
-    return 0
+        _one_of({"--tag": bool(tags), "--no-tags": no_tags})
+        _one_of({"--ttl": ttl is not None, "--expires-at": expires_at is not None, "--no-expiry": no_expiry})
+        _one_of({"--max-clicks": max_clicks is not None, "--no-max-clicks": no_max_clicks})
+        given = (url, title, ttl, expires_at, max_clicks, redirect_status, forward_query)
+        if all(value is None for value in given) and not (tags or no_tags or no_expiry or no_max_clicks):
+            raise WrongUsage("nothing to change: give at least one of the options that `--help` lists")
+        ends: datetime | Unset | None = _expiry(ttl, expires_at)
+    except WrongUsage as error:
+        return fail(WRONG_USAGE, str(error), as_json)
+    if ends is None and not no_expiry:
+        ends = UNSET
+
+    def call(client: Client) -> Awaitable[Link]:
+        return client.update(
+            short_code,
+            url=UNSET if url is None else url,
+            title=UNSET if title is None else title,
+            tags=tags if tags or no_tags else UNSET,
+            ttl=UNSET if ttl is None else timedelta(seconds=ttl),
+            expires_at=ends,
+            max_clicks=0 if no_max_clicks else UNSET if max_clicks is None else max_clicks,
+            redirect_status=UNSET if redirect_status is None else int(redirect_status),
+            forward_query=UNSET if forward_query is None else forward_query,
+            etag=etag,
+            request_id=request_id,
+        )
+
+    names = {**OPTIONS, "url": "--url"}
+    return _link(env, server, as_json, call, lambda link: f"updated {link.short_url}", names)
 
 
-def _channel(server: Server) -> grpc.Channel:
-    # `http_proxy` is for the way out, and no proxy can reach this machine's own loopback.
-    own = server.address.startswith(_LOOPBACK)
-    options = [("grpc.enable_http_proxy", 0)] if own else []
-    if server.tls:
-        return grpc.secure_channel(server.address, grpc.ssl_channel_credentials(), options)
-    return grpc.insecure_channel(server.address, options)
+def delete(env: Env, server: str | None, *, as_json: bool, short_code: str, etag: str, request_id: str | None) -> int:
+    """Deletes a link; prints what became of it."""
+
+    def call(client: Client) -> Awaitable[Link]:
+        return client.delete(short_code, etag=etag, request_id=request_id)
+
+    return _link(env, server, as_json, call, lambda link: f"deleted {link.short_url}")
 
 
-def _plain(link: pb.Link) -> dict[str, Any]:
-    return MessageToDict(link, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+def undelete(env: Env, server: str | None, *, as_json: bool, short_code: str, etag: str, request_id: str | None) -> int:
+    """Puts a deleted link back; prints what became of it."""
+
+    def call(client: Client) -> Awaitable[Link]:
+        return client.undelete(short_code, etag=etag, request_id=request_id)
+
+    return _link(env, server, as_json, call, lambda link: f"undeleted {link.short_url}")
 
 
-def _table(link: pb.Link) -> str:
-    """One field a line, with enum values as people say them; without what is absent."""
-    rows = {name: value for name, value in _plain(link).items() if value not in ("", [])}
-    rows["state"] = _word(rows["state"])
-    if flags := rows.get("destination_flags"):
-        rows["destination_flags"] = ", ".join(map(_word, flags))
-    width = max(map(len, rows))
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+def resolve(env: Env, server: str | None, *, as_json: bool, short_code: str) -> int:
+    """Says what a visit would get."""
+
+    async def work(client: Client, _: Server) -> int:
+        answer = await client.resolve(short_code)
+        click.echo(_json(resolution_object(answer)) if as_json else resolution_card(answer))
+        return 0
+
+    return run(env, server, work, as_json=as_json)
 
 
-def _word(value: str) -> str:
-    """`LINK_STATE_ACTIVE` as `active`."""
-    return value.removeprefix("LINK_STATE_").removeprefix("DESTINATION_FLAG_").lower()
+def _link(
+    env: Env,
+    server: str | None,
+    as_json: bool,
+    call: Callable[[Client], Awaitable[Link]],
+    text: Callable[[Link], str],
+    names: Mapping[str, str] = OPTIONS,
+) -> int:
+    """Makes a call and prints the link that it returns."""
+
+    async def work(client: Client, _: Server) -> int:
+        link = await call(client)
+        click.echo(_json(link_object(link)) if as_json else text(link))
+        return 0
+
+    return run(env, server, work, as_json=as_json, names=names)
 
 
-def _refused(error: grpc.RpcError, server: Server, as_json: bool) -> int:
-    """Prints the error that a call ended with; the exit code for it."""
-    code, message = error.code(), error.details() or ""
-    details = _details(error)
-    exit_code = NO_ANSWER if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) else FAILED
-    if exit_code == NO_ANSWER and not details:
-        message = f"no Waypost answers at {server.address}: is `waypost up` running, or is --server wrong?"
-    if as_json:
-        return fail(exit_code, message or code.name, True, code=code.name, details=details)
-    return fail_lines(exit_code, list(_sentences(message or code.name, details)))
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _sentences(message: str, details: list[dict[str, Any]]) -> list[str]:
-    by_kind = {detail["@type"].rpartition(".")[2]: detail for detail in details}
-    if violations := by_kind.get("BadRequest", {}).get("field_violations"):
-        return [f"{OPTIONS.get(v['field'], v['field'])} {v['description']}" for v in violations]
-    own_id = by_kind.get("ErrorInfo", {}).get("metadata", {}).get("correlation_id")
-    return [f"{message} ({own_id})" if own_id else message]
+def _expiry(ttl: int | None, expires_at: str | None) -> datetime | None:
+    """The instant that `--expires-at` names. Raises `WrongUsage` if it is none, or not alone."""
+    _one_of({"--ttl": ttl is not None, "--expires-at": expires_at is not None})
+    return None if expires_at is None else instant("--expires-at", expires_at)
 
 
-def _details(error: grpc.RpcError) -> list[dict[str, Any]]:
-    # Importing the module above registers the types that `Any` needs to be printed.
-    assert error_details_pb2.DESCRIPTOR  # noqa: S101
-    metadata: Any = error.trailing_metadata() or ()
-    packed = dict(metadata).get(DETAILS_KEY)
-    if packed is None:
-        return []
-    status = status_pb2.Status.FromString(packed)
-    return [MessageToDict(detail, preserving_proto_field_name=True) for detail in status.details]
+def instant(name: str, text: str) -> datetime:
+    """The instant that an option gives. Raises `WrongUsage`."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.utcoffset() is None:
+        raise WrongUsage(f"{name} must be a time like 2030-01-31T12:00:00Z, not {text!r}")
+    return at
+
+
+def _one_of(given: Mapping[str, bool]) -> None:
+    names = [name for name, is_given in given.items() if is_given]
+    if len(names) > 1:
+        raise WrongUsage(f"{' and '.join(names)} exclude each other: give one")

@@ -28,7 +28,11 @@ def fail_lines(exit_code: int, messages: Sequence[str]) -> int:
     return exit_code
 
 
+def printable(text: str) -> str:
+    """The text without what a terminal would obey: control characters, line breaks, marks that turn its direction."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def _line(message: str) -> None:
-    # Servers and drivers may say several lines, and a terminal obeys control characters.
-    text = "".join(char if char.isprintable() else " " for char in message)
-    click.echo(f"waypost: {' '.join(text.split())}", err=True)
+    # Servers and drivers may say several lines.
+    click.echo(f"waypost: {' '.join(printable(message).split())}", err=True)

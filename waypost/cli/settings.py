@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from waypost.rpc.ports import address
+from waypost.client.channel import Server
 from waypost.settings import BadSettings, Settings, setting
 from waypost.supervisor.environment import known_names
 from waypost.supervisor.settings import SupervisorSettings
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class CliSettings(Settings):
@@ -23,14 +19,6 @@ class CliSettings(Settings):
         "Waypost that `waypost links` talks to: host:port, or https://host for one behind TLS. Empty: that of `waypost "
         "up` with the same settings.",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where a Waypost takes gRPC: `host:port`, and whether it expects TLS."""
-
-    address: str
-    tls: bool = False
 
 
 def server_of(env: Mapping[str, str], option: str | None) -> Server:
@@ -48,15 +36,7 @@ def server_of(env: Mapping[str, str], option: str | None) -> Server:
 
 
 def _parse(name: str, text: str) -> Server:
-    scheme, separator, rest = text.rpartition("://")
-    default = _DEFAULT_PORTS.get(scheme.lower()) if separator else None
-    known = default is not None or not separator
     try:
-        parts = urlsplit(f"//{rest}")
-        host, port = parts.hostname, parts.port or default
-    except ValueError:
-        host = port = None
-    # A path, a query or a user name would be lost in silence.
-    if not known or not host or not port or "@" in rest or parts.netloc != rest.removesuffix("/"):
-        raise BadSettings([f"{name} must be host:port, http://host:port or https://host, not {text!r}"])
-    return Server(address(host, port), tls=scheme.lower() == "https")
+        return Server.parse(text)
+    except ValueError as error:
+        raise BadSettings([f"{name} {error}"]) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from waypost.cli.root import EXIT_CODES, cli
+from waypost.cli.options import EXIT_CODES
+from waypost.cli.root import cli
 
 
 def walk(command: click.Command, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -46,7 +48,27 @@ def test_help(words: tuple[str, ...], command: click.Command, option: str) -> No
 @pytest.mark.parametrize(("words", "command"), ALL)
 def test_json_is_there_for_whatever_prints_something(words: tuple[str, ...], command: click.Command) -> None:
     names = {name for parameter in command.params for name in parameter.opts}
-    assert ("--json" in names) is (not isinstance(command, click.Group) and words != ("up",))
+    assert ("--json" in names) is (not isinstance(command, click.Group) and words not in (("up",), ("completion",)))
+
+
+def loaded(words: list[str], env: dict[str, str]) -> str:
+    """Which libraries that take time a command has loaded by its end, as a list."""
+    heavy = ("grpc", "asyncpg", "pydantic", "uvicorn", "google", "asyncio")
+    program = (
+        f"import sys; from waypost.cli import main; sys.argv = ['waypost', *{words!r}]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print(); print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    return done.stdout.splitlines()[-1]
 
 
 def test_a_command_alone_shows_its_help() -> None:
@@ -58,11 +80,5 @@ def test_a_command_alone_shows_its_help() -> None:
 
 def test_help_loads_no_driver_and_no_server() -> None:
     """It is what people wait for most often."""
-    program = (
-        "import sys; from waypost.cli import main; sys.argv = ['waypost', '--help']\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "print([name for name in ('grpc', 'asyncpg', 'pydantic', 'uvicorn', 'google') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
-    assert done.stdout.splitlines()[-1] == "[]"
+    for words in ([], ["links"], ["links", "list"]):
+        assert loaded([*words, "--help"], {}) == "[]"

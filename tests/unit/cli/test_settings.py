@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from waypost.cli.settings import Server, server_of
+from waypost.cli.settings import server_of
+from waypost.client.channel import Server
 from waypost.settings import BadSettings
 
 FORMS = [
