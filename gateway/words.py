@@ -12,16 +12,17 @@ def _words(text: str) -> frozenset[str]:
 
 RESERVED = _words(
     """
-    .well-known about abuse account accounts admin administrator analytics api apis app apps assessment assets auth
-    billing blog bulk callback cdn config console contact cookies create css dashboard debug delete dev docs download
-    edit error errors explore export faq favicon favicon.ico feed graphql grpc health healthz help home host hostmaster
-    icons images img import index index.html info internal invite js legal link links livez localhost login logout mail
-    manifest manifest.json media metrics new news null oauth oauth2 official openapi openapi.json openapi.yaml ping
-    postmaster preview pricing privacy profile public qr ready readyz redirect redoc register report reset robots
-    robots.txt root search security security.txt service-worker.js session settings shorten signin signout signup
-    sitemap sitemap.xml static stats status staging statistics subscribe superuser support swagger swagger-ui sys system
-    team terms tos trace undefined unsubscribe urls user users v1 v2 verify version waypost webhook webhooks webmaster
-    well-known ws www
+    .well-known about abuse account accounts admin administrator analytics api apis app apple-app-site-association apps
+    assessment assets auth authorize billing blog bulk callback cdn cgi-bin config console contact cookies create css
+    dashboard debug delete dev docs download edit error errors explore export faq favicon favicon.ico feed gateway
+    graphql grpc health healthz help home host hostmaster humans.txt icons images img import index index.html info
+    internal invite js jwks legal link links livez localhost login logout mail manifest manifest.json media metrics new
+    news null oauth oauth2 official oidc openapi openapi.json openapi.yaml password passwords ping postmaster preview
+    pricing privacy profile public qr ratelimit ready readyz redirect redoc register report reset robots robots.txt root
+    saml search security security.txt server-status service-worker.js session settings shorten signin signout signup
+    sitemap sitemap.xml sso staging static statistics stats status subscribe superuser support sw.js swagger swagger-ui
+    sys system team terms token tokens tos trace undefined unsubscribe urls user userinfo users v1 v2 verify version
+    waypost webhook webhooks webmaster well-known wp-admin ws www
     """
 )
 """Paths the service serves, will serve, or must not seem to serve; in lower case."""
