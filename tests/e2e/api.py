@@ -6,7 +6,7 @@ import itertools
 import json
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -52,8 +52,7 @@ class Api:
 
     def shorten(self, url: str = "https://example.com/", **fields: object) -> httpx.Response:
         """`POST /api/v1/shorten`, the text in it as UTF-8."""
-        body = json.dumps({"url": url, **fields}, ensure_ascii=False)
-        return self.http.post("/api/v1/shorten", content=body.encode(), headers={"content-type": "application/json"})
+        return self.send("POST", "/api/v1/shorten", {"url": url, **fields})
 
     def make(self, url: str = "https://example.com/", **fields: object) -> dict[str, Any]:
         """A new link, as the API shows it."""
@@ -72,6 +71,69 @@ class Api:
         assert response.status_code == 200, response.text
         link: dict[str, Any] = response.json()
         return link
+
+    def batch(self, requests: Sequence[Mapping[str, object]], **fields: object) -> httpx.Response:
+        """`POST /api/v1/shorten:batch`."""
+        return self.send("POST", "/api/v1/shorten:batch", {"requests": requests, **fields})
+
+    def results(self, requests: Sequence[Mapping[str, object]], **fields: object) -> list[dict[str, Any]]:
+        """What became of each request of a batch."""
+        response = self.batch(requests, **fields)
+        assert response.status_code == 200, response.text
+        results: list[dict[str, Any]] = response.json()["results"]
+        assert len(results) == len(requests)
+        return results
+
+    def update(self, short_code: str, /, **fields: object) -> httpx.Response:
+        """`PATCH /api/v1/urls/{short_code}`."""
+        return self.send("PATCH", f"/api/v1/urls/{short_code}", fields)
+
+    def updated(self, short_code: str, /, **fields: object) -> dict[str, Any]:
+        """The link after an update that is made."""
+        response = self.update(short_code, **fields)
+        assert response.status_code == 200, response.text
+        link: dict[str, Any] = response.json()
+        return link
+
+    def delete(self, short_code: str, /, **fields: str) -> httpx.Response:
+        """`DELETE /api/v1/urls/{short_code}`, the fields as its query."""
+        return self.http.delete(f"/api/v1/urls/{short_code}", params=fields)
+
+    def undelete(self, short_code: str, /, **fields: object) -> httpx.Response:
+        """`POST /api/v1/urls/{short_code}:undelete`."""
+        return self.send("POST", f"/api/v1/urls/{short_code}:undelete", fields)
+
+    def page(self, **fields: str | int) -> dict[str, Any]:
+        """`GET /api/v1/urls`: one page of links and where the next one begins."""
+        response = self.http.get("/api/v1/urls", params=fields)
+        assert response.status_code == 200, response.text
+        page: dict[str, Any] = response.json()
+        assert page.keys() == {"links", "next_page_token"}
+        return page
+
+    def pages(self, **fields: str | int) -> Iterator[list[dict[str, Any]]]:
+        """The links of one page after the other, to the last one."""
+        token = ""
+        while True:
+            page = self.page(**fields, **({"page_token": token} if token else {}))
+            yield page["links"]
+            token = page["next_page_token"]
+            if not token:
+                return
+
+    def codes(self, **fields: str | int) -> list[str]:
+        """The short codes of all links that are listed, in their order."""
+        return [str(link["short_code"]) for links in self.pages(**fields) for link in links]
+
+    def send(self, method: str, path: str, body: Mapping[str, object], **headers: str) -> httpx.Response:
+        """A call with a body of JSON, the text in it as UTF-8."""
+        content = json.dumps(body, ensure_ascii=False).encode()
+        return self.http.request(method, path, content=content, headers={"content-type": "application/json", **headers})
+
+    def told(self, short_code: str) -> list[str]:
+        """What the outbox tells of a link: the kinds of its events, by version."""
+        rows = self.sql("SELECT type FROM outbox WHERE subject = $1 ORDER BY version", short_code)
+        return [str(row["type"]).removeprefix("link_") for row in rows]
 
     def sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """What a statement returns, run as the owner of the database."""
@@ -101,6 +163,13 @@ class Api:
         found = [value for name, value in fields if name.lower() == b"location"]
         assert len(found) <= 1
         return int(first.split()[1]), found[0] if found else None
+
+
+@contextmanager
+def api_from(address: str, mesh: Mesh) -> Iterator[Api]:
+    """As `calling_from`: for what makes so many links that their limit is to be felt by nobody else."""
+    with calling_from(address, mesh) as client:
+        yield Api(mesh, client)
 
 
 @contextmanager
@@ -151,9 +220,22 @@ def info(status: status_pb2.Status) -> Any:
     return detail(status, error_details_pb2.ErrorInfo)
 
 
+def refused(call: Callable[[], object]) -> status_pb2.Status:
+    """The `google.rpc.Status` of a call over gRPC that is refused."""
+    try:
+        answer = call()
+    except grpc.RpcError as error:
+        return status_of_rpc(error)
+    raise AssertionError(f"answered {answer}")
+
+
 def bad_fields(response: httpx.Response) -> dict[str, str]:
     """What a 400 says of each field; asserts that it names each once."""
-    status = status_of_json(response, 400)
+    return bad_fields_of(status_of_json(response, 400))
+
+
+def bad_fields_of(status: status_pb2.Status) -> dict[str, str]:
+    """As `bad_fields`, of a status that came in whatever way."""
     assert (status.code, info(status).reason) == (3, "ERROR_REASON_INVALID_FIELD")
     violations = detail(status, error_details_pb2.BadRequest).field_violations
     found = {violation.field: violation.description for violation in violations}

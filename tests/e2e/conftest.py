@@ -11,7 +11,11 @@ import pytest
 from tests.e2e.api import Api, channel
 from tests.support.mesh import Mesh, mesh_running
 
-ENV = {"WAYPOST_SWEEP_INTERVAL_SECONDS": "1"}
+ENV = {
+    "WAYPOST_SWEEP_INTERVAL_SECONDS": "1",
+    # A slow machine is not to be taken for a limiter that is away.
+    "WAYPOST_RATELIMITER_TIMEOUT_MS": "2000",
+}
 
 STRICT_LIMIT = 5
 STRICT_RULES = f"""
@@ -45,6 +49,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     (folder / "strict.yaml").write_text(STRICT_RULES)
     (folder / "shop.yaml").write_text(SHOP_RULES)
     env = {
+        **ENV,
         "WAYPOST_LIMITS_DIR": str(folder),
         "WAYPOST_PUBLIC_URL": "https://Go.Example.com/s/",
         "WAYPOST_ALLOW_PRIVATE_HOSTS": "false",
