@@ -16,7 +16,8 @@ from gateway.rules import LinkRules
 from gateway.service import LinkService
 from gateway.settings import Settings
 from gateway.transactions import Transactions
-from gateway.web import RedirectMetrics, web_app
+from gateway.visits import VisitMetrics
+from gateway.web import web_app
 from waypost.adapters.change_feed import PostgresChangeFeed
 from waypost.adapters.memory import MemoryLimiter
 from waypost.adapters.postgres import Postgres
@@ -98,15 +99,15 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
                 control_port=settings.control_port,
                 metrics_port=settings.metrics_port,
                 servicers=[LinkService(links, visitors, clock, settings.public_url, settings.trusted_networks())],
+                # As the edge has it.
+                message_caps={"/waypost.api.v1.LinkService/BatchCreateLinks": 4 * 1024 * 1024},
                 metrics=metrics,
                 checks=[
                     Check("postgres", api.check),
                     Check("change_feed", partial(_check_feed, feed)),
                     Check("ratelimiter", limiter.probe, required=False),
                 ],
-                web=lambda health: web_app(
-                    visitors.follow, health, RedirectMetrics(metrics.registry), settings.public_url
-                ),
+                web=lambda health: web_app(visitors, health, VisitMetrics(metrics.registry), settings.public_url),
                 web_port=settings.web_port,
                 tasks=[feed.run],
                 stop=stop,

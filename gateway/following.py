@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.cache import RedirectCache
 from gateway.codes import is_code
-from gateway.redirects import NOT_FOUND, Answer, answer, check_query, without_destination
+from gateway.redirects import NOT_FOUND, Answer, Preview, answer, check_query, preview, without_destination
 from waypost.model import LinkState, Redirect
 from waypost.ports import Clock, RedirectStore
 
@@ -21,32 +23,43 @@ class RedirectHandlers:
         self._reader = reader
         self._clock = clock
 
-    async def follow(self, short_code: str, query: bytes = b"") -> Answer:
-        """The answer to a visitor, who uses one click if the link has a number of them.
+    async def follow(
+        self, short_code: str, query: bytes = b"", takes_click: Callable[[], bool] = lambda: True
+    ) -> Answer:
+        """The answer to a visitor, who takes one click if the link has a number of them.
 
-        Raises `RequestTooLarge`, having used none.
+        `takes_click` is asked for such links only. Who takes none is told all but where the link leads.
+        Raises `RequestTooLarge`, no click having been taken.
         """
         if not is_code(short_code):
             return NOT_FOUND
         redirect = await self._cache.lookup(short_code)
         if redirect is None or not redirect.limited:
             return answer(redirect, self._clock.now(), query)
-        return await self._use_click(redirect, query)
+        if takes_click():
+            return await self._use_click(redirect, query)
+        return self._answer_without_click(await self._reader.read_redirect(short_code), query)
 
     async def look(self, short_code: str) -> Answer:
-        """What `follow` would answer, using no click; without the destination of a link with a number of clicks."""
-        redirect = await self.read(short_code)
-        answered = answer(redirect, self._clock.now())
-        return without_destination(answered) if redirect is not None and redirect.limited else answered
+        """What `follow` would answer, taking no click; without the destination of a link with a number of clicks."""
+        return self._answer_without_click(await self._read(short_code))
 
-    async def read(self, short_code: str) -> Redirect | None:
-        """The link as visitors may see it, using no click; None if there is none."""
+    async def preview(self, short_code: str) -> Preview | None:
+        """What is told of the link before it is followed, taking no click; None if there is none."""
+        redirect = await self._read(short_code)
+        return None if redirect is None else preview(redirect, self._clock.now())
+
+    async def _read(self, short_code: str) -> Redirect | None:
         if not is_code(short_code):
             return None
         redirect = await self._cache.lookup(short_code)
         if redirect is not None and redirect.limited:
             return await self._reader.read_redirect(short_code)
         return redirect
+
+    def _answer_without_click(self, redirect: Redirect | None, query: bytes = b"") -> Answer:
+        answered = answer(redirect, self._clock.now(), query)
+        return without_destination(answered) if redirect is not None and redirect.limited else answered
 
     async def _use_click(self, cached: Redirect, query: bytes) -> Answer:
         redirect: Redirect | None = cached
@@ -57,7 +70,7 @@ class RedirectHandlers:
             check_query(redirect, query)
             taken = await self._reader.use_click(cached.short_code)
             if taken is not None:
-                # Taken is taken, also when the link's time is up by now.
+                # Taken is taken, also if the link's time is up by now and it leads nowhere.
                 return answer(taken, self._clock.now(), query)
             redirect = await self._reader.read_redirect(cached.short_code)
         return Answer(410, state=LinkState.EXHAUSTED)

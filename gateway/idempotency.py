@@ -31,6 +31,8 @@ _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 def key_of(request: Mutation, context: CallContext, workspace_id: UUID) -> IdempotencyKey | None:
     """The key of the call, None if it has none. Raises `InvalidFields` for a bad one, and for two that differ."""
     field, header = request.request_id, context.headers.get(HEADER, "")
+    if len({value for name, value in context.invocation_metadata() if name == HEADER}) > 1:
+        raise InvalidFields.one(HEADER, "comes with two values: give one")
     for name, value in (("request_id", field), (HEADER, header)):
         if value and not _KEY.fullmatch(value):
             raise InvalidFields.one(

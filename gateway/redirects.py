@@ -1,4 +1,4 @@
-"""What a short link answers: pure functions that the web port and `ResolveLink` share."""
+"""What a short link answers, and what is told of it: pure functions that the web port and `ResolveLink` share."""
 
 from __future__ import annotations
 
@@ -18,20 +18,41 @@ MAX_QUERY_BYTES = 2048
 class Answer:
     """An HTTP answer: `status` 301, 302, 307 or 308 with a `location`; 200 with a warning; else 404, 410 or 451.
 
-    `location` is empty for all but redirects, and where it is only told for a click. `valid_for`: how long the answer
-    stays right unless somebody changes the link; None: for good.
+    `location` is empty for all but redirects. `doubtful`: where a warned link leads, for the page that warns of it.
+    Both are empty where the destination is only told for a click. `valid_for`: how long the answer stays right unless
+    somebody changes the link; None: for good.
     """
 
     status: int
     location: str = ""
     state: LinkState | None = None
     valid_for: timedelta | None = None
+    doubtful: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What is told of a link to who has not followed it, as of `now`; nothing that is its owner's alone.
+
+    `url`: where it leads, as stored; empty where that is not told: it leads nowhere now, or only says so for a click
+    (`limited`).
+    """
+
+    short_code: str
+    state: LinkState
+    url: str
+    limited: bool
+    created_at: datetime
+    expires_at: datetime | None
+    now: datetime
 
 
 NOT_FOUND = Answer(404)
 
+_LEADING = (LinkState.ACTIVE, LinkState.WARNED)
+"""The states in which a link leads somewhere."""
+
 _STATUSES = {
-    LinkState.WARNED: 200,
     LinkState.BLOCKED: 451,
     LinkState.EXPIRED: 410,
     LinkState.EXHAUSTED: 410,
@@ -47,21 +68,34 @@ def answer(redirect: Redirect | None, now: datetime, query: bytes = b"") -> Answ
     if redirect is None:
         return NOT_FOUND
     state = redirect.state(now)
-    if state in (LinkState.ACTIVE, LinkState.WARNED):
-        left = redirect.expires_at - now if redirect.expires_at is not None else None
-    else:
-        left = None
-    if state is not LinkState.ACTIVE:
-        return Answer(_STATUSES[state], state=state, valid_for=left)
+    if state not in _LEADING:
+        return Answer(_STATUSES[state], state=state)
+    left = redirect.expires_at - now if redirect.expires_at is not None else None
     target = location(redirect.url)
     if redirect.forward_query and query:
         target = with_query(target, query)
+    if state is LinkState.WARNED:
+        return Answer(200, state=state, valid_for=left, doubtful="" if redirect.limited else target)
     return Answer(redirect.redirect_status, target, state, left)
+
+
+def preview(redirect: Redirect, now: datetime) -> Preview:
+    """What the preview tells of a link at `now`."""
+    state = redirect.state(now)
+    return Preview(
+        redirect.short_code,
+        state,
+        redirect.url if state in _LEADING and not redirect.limited else "",
+        redirect.limited,
+        redirect.created_at,
+        redirect.expires_at,
+        now,
+    )
 
 
 def without_destination(answered: Answer) -> Answer:
     """The same answer to those who are not told where the link leads."""
-    return replace(answered, location="")
+    return replace(answered, location="", doubtful="")
 
 
 def check_query(redirect: Redirect, query: bytes) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from gateway.cache import Mark, RedirectCache
+from waypost.errors import IdempotencyKeyInUse
 from waypost.model import EventType, IdempotencyKey, Link, LinkEvent, Redirect
 from waypost.ports import Storage, UnitOfWork
 
 T = TypeVar("T")
+
+PATIENCE = 1.0
+"""Seconds that a rival with the same key waits for the one before it in this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,8 @@ class Transactions:
         self._cache = cache
         # Kept so that those whose callers have gone are not collected before they are done.
         self._under_way: set[asyncio.Future[Any]] = set()
+        # Gone with the last that holds or waits for it.
+        self._turns: WeakValueDictionary[tuple[object, ...], asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, change: Callable[[UnitOfWork], Awaitable[Change[T]]], reply: Reply[T]) -> bytes:
         """Makes the change unless it was made before with the same key; returns the answer's bytes.
@@ -45,10 +53,29 @@ class Transactions:
         Raises what `change` raises, having changed nothing; `IdempotencyKeyInUse`, `IdempotencyKeyReused`,
         `DependencyUnavailable`.
         """
-        future = asyncio.ensure_future(self._run(change, reply))
-        self._under_way.add(future)
-        future.add_done_callback(self._forget)
-        return await asyncio.shield(future)
+        async with self._turn(reply.key):
+            future = asyncio.ensure_future(self._run(change, reply))
+            self._under_way.add(future)
+            future.add_done_callback(self._forget)
+            return await asyncio.shield(future)
+
+    @asynccontextmanager
+    async def _turn(self, key: IdempotencyKey | None) -> AsyncIterator[None]:
+        """Lets rivals with one key ask the database one by one, or they could take every connection to wait on."""
+        if key is None:
+            yield
+            return
+        name = (key.workspace_id, key.principal, key.method, key.key)
+        turn = self._turns.setdefault(name, asyncio.Lock())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await turn.acquire()
+        except TimeoutError:
+            raise IdempotencyKeyInUse(key.key) from None
+        try:
+            yield
+        finally:
+            turn.release()
 
     async def _run(self, change: Callable[[UnitOfWork], Awaitable[Change[T]]], reply: Reply[T]) -> bytes:
         since = self._cache.mark()

@@ -20,8 +20,8 @@
     ├── DeadlineExceeded
     └── UnknownMethod
 
-Handlers and adapters raise these; `waypost.rpc.status` alone turns them into gRPC statuses, `gateway.web` into pages.
-Anything else that is raised is a defect and reaches the caller as INTERNAL without its text.
+Handlers and adapters raise these; `waypost.rpc.status` alone turns them into gRPC statuses, `gateway.problems` into
+pages. Anything else that is raised is a defect and reaches the caller as INTERNAL without its text.
 """
 
 from __future__ import annotations
@@ -148,12 +148,19 @@ class RequestTooLarge(WaypostError):
 
 
 class RateLimited(WaypostError):
-    """The caller is over the limit that the rule names; the same call is admitted after `retry_after` seconds."""
+    """The caller is over the limit that the rule names; the same call is admitted after `retry_after` seconds.
 
-    def __init__(self, rule: str, retry_after: float) -> None:
+    None: it never is, since it asks for more at once than the limit has.
+    """
+
+    def __init__(self, rule: str, retry_after: float | None) -> None:
         self.rule = rule
         self.retry_after = retry_after
-        super().__init__(f"too many requests: the limit {rule!r} admits the next one in {retry_after:.3f} s")
+        super().__init__(
+            f"too many at once: the limit {rule!r} never admits so many; ask for fewer"
+            if retry_after is None
+            else f"too many requests: the limit {rule!r} admits the next one in {retry_after:.3f} s"
+        )
 
 
 class Overloaded(WaypostError):

@@ -188,11 +188,14 @@ class LimitEntry:
 
 @dataclass(frozen=True, slots=True)
 class LimitDecision:
-    """The answer of a rate limit check; `rule` names the rule that refused; times in seconds."""
+    """The answer of a rate limit check; `rule` names the rule that refused.
+
+    `retry_after`: seconds until the same request is admitted; None: never, since it costs more than the limit has.
+    """
 
     allowed: bool
     rule: str = ""
-    retry_after: float = 0.0
+    retry_after: float | None = 0.0
     degraded: bool = False
 
 

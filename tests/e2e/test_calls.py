@@ -47,7 +47,10 @@ def test_create_and_get_as_json(api: Api, fields: dict[str, object], lives: time
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
     link = response.json()
-    names = "short_code short_url original_url state created_at updated_at redirect_status etag destination_flags"
+    names = (
+        "short_code short_url original_url state created_at updated_at redirect_status etag destination_flags "
+        "title tags max_clicks clicks_used forward_query"
+    )
     assert link.keys() == {*names.split(), *(["expires_at"] if lives else [])}
     assert CODE.fullmatch(link["short_code"])
     assert link["short_url"] == f"{api.mesh.http_url}/{link['short_code']}"
@@ -176,8 +179,9 @@ def test_nobody_outside_spends_what_the_mesh_counts(api: Api, edge_channel: grpc
 
 
 def test_jobs_are_for_operators(workers_channel: grpc.Channel, edge_channel: grpc.Channel) -> None:
-    (job,) = JobServiceStub(workers_channel).ListJobs(jobs.ListJobsRequest(), timeout=TIMEOUT).jobs
-    assert (job.name, job.interval.ToJsonString()) == ("expiry_sweep", "1s")
+    listed = JobServiceStub(workers_channel).ListJobs(jobs.ListJobsRequest(), timeout=TIMEOUT).jobs
+    assert {job.name: job.interval.ToJsonString() for job in listed} == {"answer_sweep": "300s", "expiry_sweep": "1s"}
+    job = next(job for job in listed if job.name == "expiry_sweep")
     assert job.last_run.error == ""
     assert abs(datetime.now(UTC) - job.last_run.tick.ToDatetime(tzinfo=UTC)) < timedelta(seconds=10)
     with pytest.raises(grpc.RpcError) as caught:

@@ -29,7 +29,7 @@ LABELS = {
     "mode": re.compile(r"remote|local"),
     "reason": re.compile(r"[a-z_]+"),
     "dependency": re.compile(r"[a-z_]+"),
-    "job": re.compile(r"expiry_sweep"),
+    "job": re.compile(r"(answer|expiry)_sweep"),
     "service": re.compile(r"[a-z]+"),
     "version": re.compile(r"[0-9.]+"),
     "python": re.compile(r"[0-9.]+"),

@@ -177,7 +177,7 @@ def test_headers_of_the_caller_change_nothing(api: Api, headers: dict[str, str])
 
 
 @pytest.mark.parametrize(
-    "path", ["{}+", "{}.", "{}%20", "{}%00", "%20{}", "{}a", "x/{}", "{}/x", "{}%2F", "{}%5C", "..%2F{}", "{};a"]
+    "path", ["{}++", "{}.", "{}%20", "{}%00", "%20{}", "{}a", "x/{}", "{}/x", "{}%2F", "{}%5C", "..%2F{}", "{};a"]
 )
 def test_paths_that_are_nearly_a_code(api: Api, path: str) -> None:
     status, location = api.redirect("/" + path.format(api.code()))

@@ -299,6 +299,7 @@ async def running(
     tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
     log_level: str = "info",
     control_port: int = 0,
+    message_caps: Mapping[str, int] = {},
     **settings: Any,
 ) -> AsyncIterator[Running]:
     """A service of these servicers for the time of the block; `settings` as fields of `ServiceSettings`."""
@@ -316,6 +317,7 @@ async def running(
         tasks=tasks,
         on_ports=ports.set_result,
         stop=stop,
+        message_caps=message_caps,
     )
     async with AsyncExitStack() as stack:
         log = stack.enter_context(captured_log("test", log_level))

@@ -16,8 +16,8 @@ _CAPACITY = 50_000
 class MemoryLimiter:
     """One token bucket for each set of descriptors: the stand-in for a ratelimiter that is away.
 
-    `per_minute` hits come back in a minute, and as many may be spent at once; what costs more takes a full bucket, or it
-    would never be admitted. `clock_us` must not go back, or buckets stay empty for as long; None: a `SteadyClock`.
+    `per_minute` hits come back in a minute, and as many may be spent at once; what costs more takes a full bucket, or
+    it would never be admitted. `clock_us` must not go back, or buckets stay empty for as long; None: a `SteadyClock`.
     """
 
     RULE = "local"

@@ -71,7 +71,10 @@ class RemoteLimiter:
             else:
                 self._breaker.success()
                 refused = next((status.rule for status in response.statuses if not status.allowed), "")
-                return LimitDecision(response.allowed, refused, response.retry_after.ToTimedelta().total_seconds())
+                # A request that is never admitted is told of no time.
+                waits = response.allowed or response.HasField("retry_after")
+                retry_after = response.retry_after.ToTimedelta().total_seconds() if waits else None
+                return LimitDecision(response.allowed, refused, retry_after)
         return replace(await self._fallback.check(domain, descriptors, hits), degraded=True)
 
     async def probe(self) -> None:

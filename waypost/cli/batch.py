@@ -100,7 +100,7 @@ async def _made(client: Client, links: Sequence[NewLink], request_id: str | None
         try:
             return await client.batch_create(links, request_id=request_id, timeout=TIMEOUT) if links else []
         except RateLimited as error:
-            if not waits_left or not 0 < error.retry_after <= MAX_WAIT:
+            if not waits_left or error.retry_after is None or not 0 < error.retry_after <= MAX_WAIT:
                 raise
             if error.retry_after > 2:
                 click.echo(f"waiting {error.retry_after:.0f} s: so many links at once are over the limit", err=True)

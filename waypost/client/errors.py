@@ -101,7 +101,7 @@ _BY_REASON: Mapping[str, Callable[[_Received], WaypostError]] = {
     "ERROR_REASON_REQUEST_TOO_LARGE": lambda got: errors.RequestTooLarge(
         0, got.number("max_bytes"), got.text("part") or "request"
     ),
-    "ERROR_REASON_RATE_LIMITED": lambda got: errors.RateLimited(got.text("limit"), got.delay),
+    "ERROR_REASON_RATE_LIMITED": lambda got: errors.RateLimited(got.text("limit"), got.retry_after),
     "ERROR_REASON_OVERLOADED": lambda got: errors.Overloaded(got.number("max_in_flight")),
     "ERROR_REASON_DEPENDENCY_UNAVAILABLE": lambda got: errors.DependencyUnavailable(got.text("dependency"), got.delay),
     "ERROR_REASON_DRAINING": lambda got: errors.Draining(),

@@ -8,6 +8,10 @@ import grpc
 
 from waypost.rpc.context import CURRENT
 
+# The largest answers are those to batches: up to 4 MiB of URLs, and for each of 1,000 links some hundred bytes or an
+# error of 3 KiB. gRPC's own bound is 4 MiB.
+MAX_ANSWER_BYTES = 16_777_216
+
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [{"name": [{}], "waitForReady": False}],
@@ -26,6 +30,7 @@ def channel(address: str) -> grpc.aio.Channel:
         address,
         options=[
             ("grpc.service_config", _SERVICE_CONFIG),
+            ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from waypost.errors import MalformedRequest, UnknownMethod
+from waypost.errors import MalformedRequest, RequestTooLarge, UnknownMethod
 from waypost.rpc import chain
 from waypost.rpc.context import CallContext
 
@@ -86,8 +86,25 @@ NO_MESSAGE = _NoMessage()
 """The request of a call whose caller sent no message, or not in time."""
 
 
-def endpoint(table: MethodTable) -> chain.Handler:
-    """The innermost handler of the chain: parses, calls the servicer, serialises."""
+@dataclass(frozen=True, slots=True)
+class MessageCaps:
+    """The largest request message of each method, in bytes: `others`, unless the method's full name is in `own`."""
+
+    others: int
+    own: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def largest(self) -> int:
+        """What a transport must let through."""
+        return max(self.others, *self.own.values(), 0)
+
+    def of(self, method: str) -> int:
+        """The cap of a method by its full name, `/package.Service/Method`."""
+        return self.own.get(method, self.others)
+
+
+def endpoint(table: MethodTable, caps: MessageCaps | None = None) -> chain.Handler:
+    """The innermost handler of the chain: measures (without `caps` nothing is too large), parses, calls, serialises."""
 
     async def call(context: CallContext, request: bytes) -> bytes:
         method = table.unary.get(context.method)
@@ -95,6 +112,8 @@ def endpoint(table: MethodTable) -> chain.Handler:
             raise UnknownMethod(context.method)
         if request is NO_MESSAGE:
             raise MalformedRequest(context.method)
+        if caps is not None and len(request) > (most := caps.of(context.method)):
+            raise RequestTooLarge(len(request), most)
         try:
             message = method.parse(request)
         except DecodeError:

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from waypost.rpc import chain
 from waypost.rpc.health import Check, Health
 from waypost.rpc.http import HttpServer, metrics_app
-from waypost.rpc.methods import endpoint, method_table
+from waypost.rpc.methods import MessageCaps, endpoint, method_table
 from waypost.rpc.ports import PortInUse, listen
 from waypost.rpc.server import HEALTH_CHECK, RpcServer, RpcServerOptions
 from waypost.setting_names import SETTING_NAMES
@@ -82,6 +82,8 @@ class Service:
     """What makes a service: servicers, dependencies, perhaps a web application, and tasks that run beside them.
 
     A task is a coroutine function that runs until it is cancelled; one that ends or fails ends the process.
+    `message_caps`: methods, by full name, whose requests may be larger (or smaller) than `settings.max_message_bytes`,
+    with their most bytes.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Service:
     web_port: int = 0
     tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     on_ports: Callable[[Ports], None] | None = None
+    message_caps: Mapping[str, int] = field(default_factory=dict)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -139,6 +142,7 @@ class _Running:
         self._health = Health(service.name, self._services, service.checks, metrics)
         table = method_table([*service.servicers, self._health.servicer])
         quiet = frozenset({HEALTH_CHECK})
+        caps = MessageCaps(settings.max_message_bytes, service.message_caps)
         self._admission = chain.Admission(settings.max_in_flight, metrics, exempt=quiet)
         handler = chain.build(
             [
@@ -147,7 +151,7 @@ class _Running:
                 self._admission,
                 chain.Deadline(settings.default_deadline_ms / 1000, settings.max_deadline_ms / 1000),
             ],
-            endpoint(table),
+            endpoint(table, caps),
         )
         self._rpc = RpcServer(
             table,
@@ -155,7 +159,7 @@ class _Running:
             RpcServerOptions(
                 host=settings.host,
                 port=service.control_port,
-                max_message_bytes=settings.max_message_bytes,
+                max_message_bytes=caps.largest,
                 message_seconds=settings.default_deadline_ms / 1000,
             ),
         )

@@ -28,7 +28,11 @@ _REOPEN_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class RpcServerOptions:
-    """Bounds of a control port: sizes in bytes, streams of each connection, calls that wait to be taken up."""
+    """Bounds of a control port: sizes in bytes, streams of each connection, calls that wait to be taken up.
+
+    `max_message_bytes` is what the transport reads, for whatever method, and refuses without details above; a method's
+    own cap may be lower (see `waypost.rpc.methods.endpoint`).
+    """
 
     host: str = "127.0.0.1"
     port: int = 0

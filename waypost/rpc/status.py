@@ -236,7 +236,11 @@ def _(error: errors.RateLimited) -> RpcStatus:
     return RpcStatus(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         str(error),
-        (_info(ErrorReason.ERROR_REASON_RATE_LIMITED, limit=error.rule), _retry(error.retry_after), quota),
+        (
+            _info(ErrorReason.ERROR_REASON_RATE_LIMITED, limit=error.rule),
+            *([] if error.retry_after is None else [_retry(error.retry_after)]),
+            quota,
+        ),
     )
 
 

@@ -152,6 +152,15 @@ async def test_refusal_names_the_rule_that_refuses() -> None:
         assert w.breaker.state is BreakerState.CLOSED
 
 
+async def test_refusal_that_names_no_time_is_for_ever() -> None:
+    async def refuse(context: Any) -> pb.CheckResponse:
+        return pb.CheckResponse(allowed=False, statuses=[pb.DescriptorStatus(allowed=False, rule="one")])
+
+    async with world() as w:
+        w.script.answer = refuse
+        assert await w.check(hits=1000) == LimitDecision(False, "one", None, degraded=False)
+
+
 async def test_call_carries_its_id_on() -> None:
     async with world() as w:
         await w.check()

@@ -27,6 +27,7 @@ from waypost.errors import (
     DependencyUnavailable,
     EtagMismatch,
     FieldViolation,
+    IdempotencyKeyInUse,
     IdempotencyKeyReused,
     InvalidFields,
     LinkGone,
@@ -726,6 +727,33 @@ async def test_rivals_with_one_key_get_one_answer(world: World) -> None:
     world.codes = [f"code{number}99" for number in range(2, 9)]
     links = await asyncio.gather(*[world.create(key="k") for _ in range(7)])
     assert len({link.short_code for link in links}) == len(world.storage.links) == 1
+
+
+async def test_rivals_take_one_unit_of_work_at_a_time(world: World) -> None:
+    world.storage.may_commit.clear()
+    first = asyncio.create_task(world.create(alias="spring", key="k"))
+    await world.storage.committing.wait()
+    rivals = [asyncio.create_task(world.create(alias="spring", key="k")) for _ in range(5)]
+    other = asyncio.create_task(world.create(alias="summer", key="other"))
+    await turn()
+    assert world.storage.opened == 2, "one for each key"
+    rivals[0].cancel()
+    world.storage.may_commit.set()
+    assert await first
+    assert [await rival for rival in rivals[1:]] == [await first] * 4
+    assert (await other).short_code == "summer"
+
+
+async def test_rival_that_waits_too_long_is_told_to_come_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.transactions.PATIENCE", 0.01)
+    world.storage.may_commit.clear()
+    first = asyncio.create_task(world.create(alias="spring", key="k"))
+    await world.storage.committing.wait()
+    with pytest.raises(IdempotencyKeyInUse) as caught:
+        await world.create(alias="spring", key="k")
+    assert caught.value.key == "k"
+    world.storage.may_commit.set()
+    assert await world.create(alias="spring", key="k") == await first
 
 
 # Lists

@@ -39,6 +39,14 @@ def test_two_that_differ_are_refused() -> None:
     assert caught.value.violations[0].field == "request_id"
 
 
+def test_two_headers_that_differ_are_refused() -> None:
+    metadata = (("idempotency-key", "k"), ("idempotency-key", "K"))
+    context = CallContext("/waypost.api.v1.LinkService/CreateLink", metadata, "unix:", None)
+    with pytest.raises(InvalidFields) as caught:
+        key_of(pb.CreateLinkRequest(), context, DEFAULT_WORKSPACE)
+    assert caught.value.violations[0].field == "idempotency-key"
+
+
 def test_methods_and_requests_are_told_apart() -> None:
     first = asked(pb.DeleteLinkRequest(short_code="a", request_id="k"), method="DeleteLink")
     second = asked(pb.UndeleteLinkRequest(short_code="a", request_id="k"), method="UndeleteLink")

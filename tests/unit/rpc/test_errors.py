@@ -111,6 +111,13 @@ EXAMPLES: list[tuple[WaypostError, grpc.StatusCode, str, dict[str, str], set[str
         {"RetryInfo", "QuotaFailure"},
     ),
     (
+        errors.RateLimited("waypost.batch", None),
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "RATE_LIMITED",
+        {"limit": "waypost.batch"},
+        {"QuotaFailure"},
+    ),
+    (
         errors.Overloaded(7),
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "OVERLOADED",

@@ -35,8 +35,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     again. metadata: `short_code`. With `google.rpc.ResourceInfo`.
     """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 5
-    """RESOURCE_EXHAUSTED. The caller's own limit; not to be retried before `google.rpc.RetryInfo` says.
-    metadata: `limit` (the rule's name). With `google.rpc.QuotaFailure`.
+    """RESOURCE_EXHAUSTED. The caller's own limit; not to be retried before `google.rpc.RetryInfo` says. Without it: never,
+    since the request asks for more at once than the limit has. metadata: `limit` (the rule's name). With
+    `google.rpc.QuotaFailure`.
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 6
     """RESOURCE_EXHAUSTED. The server has as many calls in flight as it takes; try again after `google.rpc.RetryInfo`.
@@ -114,8 +115,9 @@ ERROR_REASON_ALIAS_TAKEN: ErrorReason.ValueType  # 4
 again. metadata: `short_code`. With `google.rpc.ResourceInfo`.
 """
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 5
-"""RESOURCE_EXHAUSTED. The caller's own limit; not to be retried before `google.rpc.RetryInfo` says.
-metadata: `limit` (the rule's name). With `google.rpc.QuotaFailure`.
+"""RESOURCE_EXHAUSTED. The caller's own limit; not to be retried before `google.rpc.RetryInfo` says. Without it: never,
+since the request asks for more at once than the limit has. metadata: `limit` (the rule's name). With
+`google.rpc.QuotaFailure`.
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 6
 """RESOURCE_EXHAUSTED. The server has as many calls in flight as it takes; try again after `google.rpc.RetryInfo`.

@@ -283,7 +283,7 @@ class BatchCreateLinksRequest(_message.Message):
     """See LinkService; one for the whole batch."""
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateLinkRequest]:
-        """1 to 1,000 links, together at most 4 MiB."""
+        """1 to 1,000 links, together at most 3 MiB, so that the answer is not more than the 4 MiB that gRPC clients take."""
 
     def __init__(
         self,
@@ -398,7 +398,7 @@ class ListLinksRequest(_message.Message):
         tag = "spring sale"                         has this tag; up to five of these
         created_at >= "2026-01-31T00:00:00Z"        also >, <, <=; an earlier and a later bound
         text : "annual report"                      has each of these words in its title, short code, host or path,
-                                                    without regard to case; `repo*` finds what begins so; up to five
+                                                    without regard to case; `re*` finds what begins so; up to five
 
     Quotes may be left out around what has no space and none of `"()=<>:`.
     """
