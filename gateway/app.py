@@ -100,7 +100,7 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
                 metrics_port=settings.metrics_port,
                 servicers=[LinkService(links, visitors, clock, settings.public_url, settings.trusted_networks())],
                 # As the edge has it.
-                message_caps={"/waypost.api.v1.LinkService/BatchCreateLinks": 4 * 1024 * 1024},
+                message_caps={"/waypost.api.v1.LinkService/BatchCreateLinks": 3 * 1024 * 1024},
                 metrics=metrics,
                 checks=[
                     Check("postgres", api.check),

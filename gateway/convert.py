@@ -89,8 +89,8 @@ def _present(request: pb.UpdateLinkRequest) -> frozenset[str]:
 def _masked(request: pb.UpdateLinkRequest, malformed: list[FieldViolation]) -> frozenset[str]:
     found: set[str] = set()
     for path in request.update_mask.paths:
-        # JSON has paths in camel case; gRPC and people write them as they stand in the contract.
-        name = _CAPITAL.sub(lambda capital: f"_{capital.group().lower()}", path)
+        # JSON has paths in camel case; gRPC and people write them as in the contract, and perhaps spaces after commas.
+        name = _CAPITAL.sub(lambda capital: f"_{capital.group().lower()}", path.strip())
         if name == "*":
             found.update(CHANGEABLE)
         elif name == "ttl_seconds":

@@ -27,7 +27,7 @@ from waypost.ports import Clock, Limiter, Storage, UnitOfWork
 
 MAX_BATCH = 1000
 _BREATH = 25
-"""Links of a batch that are checked at once: a large one is work for tenths of a second, and redirects must not wait."""
+"""Links of a batch that are checked at once: a large one is tenths of a second of work, for which no redirect waits."""
 _CHUNK = 100
 """Links of a batch that are stored at once, for the same reason."""
 

@@ -31,7 +31,7 @@ from waypost.api.v1 import link_service_pb2 as links
 from waypost.api.v1.link_service_pb2_grpc import LinkServiceStub
 
 MOST = 1000
-MOST_BYTES = 4 * 1024 * 1024
+MOST_BYTES = 3 * 1024 * 1024
 TIMEOUT = 30.0
 GOOD = {"url": "https://a.example/"}
 
@@ -237,7 +237,7 @@ def test_larger_than_it_may_be(many: Api) -> None:
     response = many.http.post("/api/v1/shorten:batch", content=sized(MOST_BYTES + 1), headers=headers)
     status = status_of_json(response, 413)
     assert (status.code, info(status).reason) == (8, "ERROR_REASON_REQUEST_TOO_LARGE")
-    assert "4,194,304" in status.message
+    assert "3,145,728" in status.message
     assert many.sql("SELECT count(*) FROM links")[0][0] == before
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from google.rpc import error_details_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.json_format import ParseDict
+from google.rpc import error_details_pb2, status_pb2
 
 from tests.e2e.api import Api, detail, fresh_alias, info, status_of_json, status_of_rpc
 from waypost.api.v1 import link_service_pb2 as links
@@ -16,6 +18,7 @@ from waypost.api.v1.link_service_pb2_grpc import LinkServiceStub
 from waypost.api.v1.rate_limit_service_pb2_grpc import RateLimitServiceStub
 
 JSON = {"content-type": "application/json"}
+PROBLEM = {"accept": "application/problem+json"}
 TIMEOUT = 10.0
 
 
@@ -107,9 +110,11 @@ def test_bodies_that_are_too_large(api: Api, size: int) -> None:
         ("PUT", "/api/v1/shorten", 404),
         ("DELETE", "/api/v1/shorten", 404),
         ("POST", "/api/v1/urls/abc", 404),
-        ("PATCH", "/api/v1/urls/abc", 404),
-        ("GET", "/api/v1/urls", 404),
-        ("GET", "/api/v1/urls/", 404),
+        ("PUT", "/api/v1/urls/abc", 404),
+        ("POST", "/api/v1/urls", 404),
+        ("POST", "/api/v1/urls/abc:nothing", 404),
+        ("GET", "/api/v1/urls/abc:undelete", 404),
+        ("GET", "/api/v1/shorten:batch", 404),
         ("GET", "/api/v1/urls/abc/more", 404),
         ("GET", "/api/v1/ratelimit/check", 404),
         ("GET", "/api/v2/urls/abc", 404),
@@ -186,6 +191,45 @@ SAME: list[Any] = [
         id="DeleteLink",
     ),
     pytest.param(
+        (
+            "PATCH",
+            "/api/v1/urls/nobody-has-this",
+            {"title": "a\nb", "max_clicks": -1, "update_mask": "title,maxClicks"},
+        ),
+        links.UpdateLinkRequest(
+            short_code="nobody-has-this",
+            title="a\nb",
+            max_clicks=-1,
+            update_mask=FieldMask(paths=["title", "max_clicks"]),
+        ),
+        (400, "ERROR_REASON_INVALID_FIELD", [error_details_pb2.BadRequest]),
+        id="UpdateLink, fields",
+    ),
+    pytest.param(
+        ("PATCH", "/api/v1/urls/nobody-has-this", {"title": ""}),
+        links.UpdateLinkRequest(short_code="nobody-has-this", title=""),
+        (404, "ERROR_REASON_LINK_NOT_FOUND", [error_details_pb2.ResourceInfo]),
+        id="UpdateLink",
+    ),
+    pytest.param(
+        ("POST", "/api/v1/urls/nobody-has-this:undelete", {"etag": '"<é>"'}),
+        links.UndeleteLinkRequest(short_code="nobody-has-this", etag='"<é>"'),
+        (404, "ERROR_REASON_LINK_NOT_FOUND", [error_details_pb2.ResourceInfo]),
+        id="UndeleteLink",
+    ),
+    pytest.param(
+        ("GET", "/api/v1/urls?filter=colour%20%3D%20%22a%2Bb%22+AND&page_size=-1&order_by=luck", None),
+        links.ListLinksRequest(filter='colour = "a+b" AND', page_size=-1, order_by="luck"),
+        (400, "ERROR_REASON_INVALID_FIELD", [error_details_pb2.BadRequest]),
+        id="ListLinks",
+    ),
+    pytest.param(
+        ("POST", "/api/v1/shorten:batch", {}),
+        links.BatchCreateLinksRequest(),
+        (400, "ERROR_REASON_INVALID_FIELD", [error_details_pb2.BadRequest]),
+        id="BatchCreateLinks",
+    ),
+    pytest.param(
         ("POST", "/api/v1/ratelimit/check", {"descriptors": [{"entries": []}, {"entries": [{"value": "v"}]}]}),
         limits.CheckRequest(
             descriptors=[
@@ -214,6 +258,7 @@ def test_json_and_grpc_say_the_same(
     http_status, reason, kinds = wanted
     status = status_of_json(api.http.request(method, path, json=body), http_status)
     assert info(status).reason == reason
+    assert status_of_problem(api.http.request(method, path, json=body, headers=PROBLEM), http_status) == status
     names = [error_details_pb2.ErrorInfo.DESCRIPTOR.full_name, *(kind.DESCRIPTOR.full_name for kind in kinds)]
     assert [one.TypeName() for one in status.details] == names
 
@@ -222,6 +267,37 @@ def test_json_and_grpc_say_the_same(
         with pytest.raises(grpc.RpcError) as caught:
             call(channel, message)
         assert status_of_rpc(caught.value) == status
+
+
+def status_of_problem(response: httpx.Response, http_status: int) -> status_pb2.Status:
+    """The same of an error that is a problem of RFC 9457, which says the same twice."""
+    assert (response.status_code, response.headers["content-type"]) == (http_status, PROBLEM["accept"]), response.text
+    assert response.headers["vary"] == "accept"
+    body = response.json()
+    assert body.pop("type") == "about:blank"
+    assert body.pop("title")
+    assert body.pop("status") == http_status
+    assert body.pop("detail") == body["message"]
+    reason = body.pop("reason")
+    status = ParseDict(body, status_pb2.Status())
+    assert info(status).reason == reason
+    return status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "http_status"),
+    [
+        ("GET", "/nobody-has-this", 404),
+        ("GET", "/a/path/of/nothing", 404),
+        ("GET", "/api/v2", 404),
+        ("POST", "/nobody-has-this", 405),
+        ("GET", "/a%00b", 400),
+        ("POST", "/api/v1/shorten", 400),
+    ],
+)
+def test_programs_may_ask_for_problems_everywhere(api: Api, method: str, path: str, http_status: int) -> None:
+    plain = status_of_json(api.http.request(method, path), http_status)
+    assert status_of_problem(api.http.request(method, path, headers=PROBLEM), http_status) == plain
 
 
 def call(channel: grpc.Channel, message: Any) -> object:
@@ -256,7 +332,7 @@ def test_bytes_that_are_no_message(edge_channel: grpc.Channel, gateway_channel: 
 def test_methods_that_nobody_serves(edge_channel: grpc.Channel, gateway_channel: grpc.Channel) -> None:
     for channel in (edge_channel, gateway_channel):
         for path in (
-            "/waypost.api.v1.LinkService/BatchCreateLinks",
+            "/waypost.api.v1.LinkService/MakeLinks",
             "/waypost.api.v1.Nothing/Get",
             f"/{LONG[:5000]}/X",
         ):
@@ -265,6 +341,23 @@ def test_methods_that_nobody_serves(edge_channel: grpc.Channel, gateway_channel:
                 nothing(b"", timeout=TIMEOUT)
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
             assert info(status_of_rpc(caught.value)).reason == "ERROR_REASON_UNKNOWN_METHOD"
+
+
+@pytest.mark.parametrize("size", [65_537, 3 * 1024 * 1024])
+def test_messages_that_are_too_large_for_their_method(
+    edge_channel: grpc.Channel, gateway_channel: grpc.Channel, size: int
+) -> None:
+    """Also on the gateway's own port, which has to let through what the largest of its methods takes."""
+    message = links.CreateLinkRequest(url="x" * (size - 5))
+    message.url += "x" * (size - message.ByteSize())
+    assert message.ByteSize() == size
+    for channel in (edge_channel, gateway_channel):
+        with pytest.raises(grpc.RpcError) as caught:
+            LinkServiceStub(channel).CreateLink(message, timeout=TIMEOUT)
+        status = status_of_rpc(caught.value)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert info(status).reason == "ERROR_REASON_REQUEST_TOO_LARGE"
+        assert "larger than 65,536 bytes" in status.message
 
 
 def test_large_headers_within_the_edges_bound_are_served(api: Api) -> None:

@@ -24,8 +24,8 @@ from waypost.errors import InvalidFields, RateLimited, WaypostError
 MAX_LINE = 64 * 1024
 """Bytes of a line: more than any link needs."""
 
-MAX_BYTES = 3 * 1024 * 1024
-"""Bytes of the lines of one call, below the 4 MiB that it may have."""
+MAX_BYTES = 5 * 512 * 1024
+"""Bytes of the lines of one call, below the 3 MiB that it may have."""
 
 TIMEOUT = 60.0
 """Seconds that a call may take."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
-MAX_REQUEST = 4 * 1024 * 1024
+MAX_REQUEST = 3 * 1024 * 1024
 """Bytes that a request may have: the contract's bound of a batch. What is larger could not be tried again either."""
 
 MAX_ANSWER = 32 * 1024 * 1024

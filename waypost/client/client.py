@@ -126,7 +126,7 @@ class Client:
     async def batch_create(
         self, links: Iterable[NewLink], *, request_id: str | None = None, timeout: float | None = None
     ) -> Outcomes:
-        """Makes up to `MAX_BATCH` links, together at most 4 MiB; returns a link or an error for each, in their order.
+        """Makes up to `MAX_BATCH` links, together at most 3 MiB; returns a link or an error for each, in their order.
 
         Raises `InvalidFields` (also if there are none or too many) and `RateLimited`: then none has been made.
         """

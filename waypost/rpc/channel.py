@@ -8,7 +8,7 @@ import grpc
 
 from waypost.rpc.context import CURRENT
 
-# The largest answers are those to batches: up to 4 MiB of URLs, and for each of 1,000 links some hundred bytes or an
+# The largest answers are those to batches: up to 3 MiB of URLs, and for each of 1,000 links some hundred bytes or an
 # error of 3 KiB. gRPC's own bound is 4 MiB.
 MAX_ANSWER_BYTES = 16_777_216
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import re
 import shutil
 import socket
@@ -21,7 +22,9 @@ from google.protobuf import descriptor_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from tests.integration.envoy import edge as edges
+from tests.integration.envoy.status import HTTP_STATUS
 from waypost.api.v1 import error_reason_pb2
+from waypost.rpc.problem import ASKED, PROBLEM_TYPE, TITLES
 from waypost.supervisor import envoy
 from waypost.supervisor.envoy import EnvoyConfig
 
@@ -121,11 +124,56 @@ def test_details_for_grpc_callers_are_statuses() -> None:
             seen.append((status.code, info.reason, dict(info.metadata)))
     assert seen == [
         (12, "ERROR_REASON_UNKNOWN_METHOD", {}),
+        (4, "ERROR_REASON_DEADLINE_EXCEEDED", {}),
         (14, "ERROR_REASON_DEPENDENCY_UNAVAILABLE", {"dependency": "ratelimiter"}),
         (14, "ERROR_REASON_DEPENDENCY_UNAVAILABLE", {"dependency": "gateway"}),
-        (4, "ERROR_REASON_DEADLINE_EXCEEDED", {}),
+        (14, "ERROR_REASON_DEPENDENCY_UNAVAILABLE", {"dependency": "envoy"}),
         (8, "ERROR_REASON_REQUEST_TOO_LARGE", {}),
+        (8, "ERROR_REASON_REQUEST_TOO_LARGE", {}),
+        (3, "ERROR_REASON_MALFORMED_REQUEST", {}),
+        (13, "ERROR_REASON_INTERNAL", {}),
     ]
+
+
+def test_every_answer_in_json_has_the_form_that_it_should() -> None:
+    """A problem says what the mapper after it says as a Status; only headers that were not read cannot ask for one."""
+    config = http_manager()["local_reply_config"]
+    formats = [mapper["body_format_override"] for mapper in config["mappers"]]
+    json_formats = [one for one in formats if "json_format" in one]
+    problems = [one for one in json_formats if "content_type" in one]
+    assert len(json_formats) == 2 * len(problems) + 1
+    for problem, plain in itertools.pairwise(json_formats):
+        if problem in problems:
+            assert problem["content_type"] == PROBLEM_TYPE
+            said, members = plain["json_format"], problem["json_format"]
+            assert members == said | {
+                "type": "about:blank",
+                "title": TITLES[members["status"]],
+                "status": members["status"],
+                "detail": said["message"],
+                "reason": said["details"][0]["reason"],
+            }
+
+
+def test_the_edge_asks_for_problems_as_the_services_do() -> None:
+    routes = http_manager()["route_config"]["virtual_hosts"][0]["routes"]
+    regex = next(route for route in routes if route["name"] == "api_problems")["match"]["headers"][0]["string_match"]
+    assert regex["safe_regex"]["regex"] == ASKED
+
+
+def test_the_titles_that_the_edge_gives_are_those_of_the_services() -> None:
+    lua = next(one for one in http_manager()["http_filters"] if one["name"] == "envoy.filters.http.lua")
+    source = lua["typed_config"]["default_source_code"]["inline_string"]
+    titles = dict(re.findall(r'\["(\d{3})"\] = "([^"]+)"', source))
+    assert titles
+    assert titles == {str(status): TITLES[status] for status in set(HTTP_STATUS.values())}
+
+
+def http_manager() -> dict[str, Any]:
+    """The template's HTTP connection manager."""
+    chains = yaml.safe_load(TEMPLATE)["static_resources"]["listeners"][0]["filter_chains"]
+    manager: dict[str, Any] = chains[0]["filters"][0]["typed_config"]
+    return manager
 
 
 def test_the_descriptor_set_is_complete(tmp_path: Path) -> None:

@@ -117,6 +117,11 @@ async def test_reads_outlast_a_drain_and_writes_are_told(mesh: Mesh) -> None:
         mesh.links.calls.clear()
         status.check_json(await client.post("/api/v1/shorten", json={"url": "x"}), 503, 14, "ERROR_REASON_DRAINING")
         assert len(mesh.links.calls) == 1
+        # Under a key a write is as harmless as a read.
+        mesh.links.calls.clear()
+        response = await client.post("/api/v1/shorten", json={"url": "x"}, headers={"idempotency-key": "k"})
+        assert response.status_code == 200
+        assert [call.metadata["idempotency-key"] for call in mesh.links.calls] == ["k"] * 3
 
 
 async def test_a_service_that_is_unavailable_is_believed(mesh: Mesh) -> None:
@@ -131,19 +136,27 @@ async def test_a_service_that_is_unavailable_is_believed(mesh: Mesh) -> None:
     assert len(mesh.links.calls) == 1
 
 
-async def test_a_lost_answer_is_asked_for_again_only_where_that_is_harmless(tmp_path: Path) -> None:
+@contextlib.asynccontextmanager
+async def forgetful(folder: Path) -> AsyncIterator[tuple[Edge, list[bytes]]]:
+    """An edge whose upstreams take every request and are gone; also what they were sent."""
     heads: list[bytes] = []
 
     async def slam(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Takes the request, and is gone.
         with contextlib.suppress(ConnectionError):
             heads.append(await reader.read(4096))
         writer.close()
 
     server = await asyncio.start_server(slam, "127.0.0.1", 0)
     address = ("127.0.0.1", server.sockets[0].getsockname()[1])
-    config = EnvoyConfig(edges.descriptor_set(tmp_path), gateway_control=address, gateway_web=address)
-    async with edges.running(config, tmp_path) as edge, edge.client() as client:
+    config = EnvoyConfig(edges.descriptor_set(folder), gateway_control=address, gateway_web=address)
+    async with edges.running(config, folder) as edge:
+        yield edge, heads
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_lost_answer_is_asked_for_again_only_where_that_is_harmless(tmp_path: Path) -> None:
+    async with forgetful(tmp_path) as (edge, heads), edge.client() as client:
         status.check_json(await client.post("/api/v1/shorten", json={"url": "x"}), 503, 14, DOWN)
         assert await edge.stat("cluster.gateway.upstream_rq_retry") == 0
         read, page = await asyncio.gather(client.get("/api/v1/urls/abc"), client.get("/abc"))
@@ -151,8 +164,41 @@ async def test_a_lost_answer_is_asked_for_again_only_where_that_is_harmless(tmp_
             status.check_json(response, 503, 14, DOWN)
         assert await edge.stat("cluster.gateway.upstream_rq_retry") > 0
         assert len([head for head in heads if head.startswith(b"GET /abc ")]) > 1
-    server.close()
-    await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/v1/shorten"),
+        ("POST", "/api/v1/shorten:batch"),
+        ("PATCH", "/api/v1/urls/abc"),
+        ("DELETE", "/api/v1/urls/abc"),
+        ("POST", "/api/v1/urls/abc:undelete"),
+    ],
+)
+async def test_changes_are_asked_for_again_under_a_key_alone(tmp_path: Path, method: str, path: str) -> None:
+    content = b"{}" if method != "DELETE" else b""
+    async with forgetful(tmp_path) as (edge, _), edge.client() as client:
+        for key, again in (({}, False), ({"idempotency-key": ""}, False), ({"idempotency-key": "k"}, True)):
+            before = await edge.stat("cluster.gateway.upstream_rq_retry")
+            status.check_json(await client.request(method, path, content=content, headers=key), 503, 14, DOWN)
+            assert (await edge.stat("cluster.gateway.upstream_rq_retry") > before) is again
+
+
+async def test_grpc_callers_changes_too(tmp_path: Path) -> None:
+    async with forgetful(tmp_path) as (edge, _), edge.channel() as channel:
+        stub = links_grpc.LinkServiceStub(channel)
+        changes: list[Any] = [
+            lambda metadata: stub.UpdateLink(links_pb.UpdateLinkRequest(), metadata=metadata),
+            lambda metadata: stub.BatchCreateLinks(links_pb.BatchCreateLinksRequest(), metadata=metadata),
+        ]
+        for change in changes:
+            for metadata, again in (((), False), ((("idempotency-key", "k"),), True)):
+                before = await edge.stat("cluster.gateway.upstream_rq_retry")
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await change(metadata)
+                assert status.from_error(caught.value)[1].reason == DOWN
+                assert (await edge.stat("cluster.gateway.upstream_rq_retry") > before) is again
 
 
 async def test_slow_calls_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

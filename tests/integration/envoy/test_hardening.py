@@ -185,6 +185,9 @@ class RawH2:
     def request(self, *, end: bool = True) -> int:
         return self._headers("GET", "/abc", end=end)
 
+    def post(self, path: str) -> int:
+        return self._headers("POST", path, end=False)
+
     def call(self, method: str, part: bytes = b"") -> int:
         """Begins a gRPC call, which does not end here; `part` is what it says of its message."""
         grpc = ("content-type", "application/grpc"), ("te", "trailers")
@@ -296,6 +299,38 @@ async def test_a_service_that_answers_late_has_room_for_many(mesh: Mesh) -> None
         assert (await client.post("/api/v1/shorten", json={"url": "x"})).status_code == 200
         go_on.set()
         await mesh.edge.until_stat("cluster.gateway.upstream_rq_active", lambda active: active == 0)
+
+
+async def test_batches_that_fill_the_memory_go_before_anybody_else_has_to(
+    mesh: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All of them together do not bring this one to where it turns everybody away.
+    bounds = {
+        "max_heap_size_bytes: 536870912": "max_heap_size_bytes: 134217728",
+        "{scaling_threshold: 0.7, saturation_threshold: 0.9}": "{scaling_threshold: 0.1, saturation_threshold: 0.3}",
+    }
+    edges.hasten(monkeypatch, tmp_path, bounds)
+    async with edges.running(mesh.edge.config, tmp_path) as edge, edge.client() as client:
+        connection = RawH2(edge.config.http_port)
+        await connection.open()
+        # Each will be all but done: 80 MiB.
+        left = dict.fromkeys([connection.post("/api/v1/shorten:batch") for _ in range(20)], 3 * 1024 * 1024 - 1)
+        resets = 0
+        async with asyncio.timeout(20):
+            while not resets:
+                for stream, rest in left.items():
+                    size = min(rest, 16_384, connection.h2.local_flow_control_window(stream))
+                    if size:
+                        connection.h2.send_data(stream, b" " * size)
+                        left[stream] -= size
+                connection.flush()
+                for event in await connection.events():
+                    if isinstance(event, h2.events.StreamReset):
+                        resets += 1
+                assert (await client.get("/abc")).status_code == 200
+        assert await edge.stat("envoy.overload_actions.reset_high_memory_stream.count") >= resets
+        assert (await client.post("/api/v1/shorten", json={"url": "x"})).status_code == 200
+        await connection.close()
 
 
 async def test_requests_that_take_too_long_to_arrive(

@@ -26,6 +26,11 @@ DEFAULTS = {
     "redirect_status": 0,
     "etag": "",
     "destination_flags": [],
+    "title": "",
+    "tags": [],
+    "max_clicks": 0,
+    "clicks_used": 0,
+    "forward_query": False,
 }
 
 

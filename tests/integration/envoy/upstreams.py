@@ -63,8 +63,20 @@ class Links(links_grpc.LinkServiceServicer):
     async def GetLink(self, request: links_pb.GetLinkRequest, context: Context) -> Any:
         return await self._script.play("GetLink", request, context, links_pb.Link(short_code=request.short_code))
 
+    async def BatchCreateLinks(self, request: links_pb.BatchCreateLinksRequest, context: Context) -> Any:
+        return await self._script.play("BatchCreateLinks", request, context, links_pb.BatchCreateLinksResponse())
+
+    async def ListLinks(self, request: links_pb.ListLinksRequest, context: Context) -> Any:
+        return await self._script.play("ListLinks", request, context, links_pb.ListLinksResponse())
+
+    async def UpdateLink(self, request: links_pb.UpdateLinkRequest, context: Context) -> Any:
+        return await self._script.play("UpdateLink", request, context, links_pb.Link(short_code=request.short_code))
+
     async def DeleteLink(self, request: links_pb.DeleteLinkRequest, context: Context) -> Any:
         return await self._script.play("DeleteLink", request, context, links_pb.Link(short_code=request.short_code))
+
+    async def UndeleteLink(self, request: links_pb.UndeleteLinkRequest, context: Context) -> Any:
+        return await self._script.play("UndeleteLink", request, context, links_pb.Link(short_code=request.short_code))
 
     async def ResolveLink(self, request: links_pb.ResolveLinkRequest, context: Context) -> Any:
         return await self._script.play("ResolveLink", request, context, links_pb.ResolveLinkResponse())
@@ -94,7 +106,7 @@ class ControlPort:
 async def control_port(port: int = 0) -> AsyncIterator[ControlPort]:
     """Serves both APIs by one script for the time of the block."""
     script = Script()
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 8 << 20)])
     links_grpc.add_LinkServiceServicer_to_server(Links(script), server)
     limits_grpc.add_RateLimitServiceServicer_to_server(Limits(script), server)
     servicer = health.aio.HealthServicer()

@@ -99,6 +99,7 @@ def update(**fields: Any) -> pb.UpdateLinkRequest:
         (update(mask=["title"], url="x"), {"title"}),
         (update(mask=["ttl_seconds", "tags"]), {"expires_at", "tags"}),
         (update(mask=["forwardQuery", "expiresAt"]), {"forward_query", "expires_at"}),
+        (update(mask=["title", " tags "]), {"title", "tags"}),
         (update(mask=["*"]), set(CHANGEABLE)),
     ],
 )
