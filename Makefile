@@ -73,6 +73,7 @@ lint: setup ## Check style, types, walls, the contract, and that generated files
 	.venv/bin/python tools/proto.py --check
 	.venv/bin/python tools/env_example.py --check
 	.venv/bin/python tools/schema_docs.py --check
+	.venv/bin/python tools/openapi.py --check
 	.venv/bin/python tools/buf_check.py
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/mypy
@@ -89,6 +90,10 @@ proto-check: setup ## Check that waypost/api/v1 is what proto/ generates, and th
 .PHONY: proto-release
 proto-release: setup ## Promise today's contract: from now on `make lint` refuses what breaks it
 	.venv/bin/python tools/buf_check.py --release
+
+.PHONY: openapi
+openapi: setup ## Write gateway/static/openapi.json from proto/ and tools/openapi/edge.yaml (needs Go)
+	.venv/bin/python tools/openapi.py
 
 .PHONY: settings
 settings: setup ## Write .env.example and waypost/setting_names.py from the settings classes

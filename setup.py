@@ -45,6 +45,9 @@ setup(
         "waypost.api",
         "waypost.api.v1",
         "waypost.cli",
+        "waypost.cli.transfer",
+        "waypost.cli.transfer.formats",
+        "waypost.client",
         "waypost.rpc",
         "waypost.supervisor",
         "gateway",
@@ -57,6 +60,6 @@ setup(
         "waypost.api.v1": ["*.pyi"],
         "waypost.adapters": ["sql/*.sql", "migrations/*.sql"],
         "ratelimiter": ["limits/*.yaml"],
-        "gateway": ["templates/*.html"],
+        "gateway": ["templates/*.html", "templates/*.css", "static/*", "static/swagger-ui/*"],
     },
 )

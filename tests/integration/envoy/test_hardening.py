@@ -78,6 +78,33 @@ async def test_forged_headers_do_not_arrive(mesh: Mesh) -> None:
     assert mesh.links.calls[0].metadata["x-envoy-original-path"] == "/api/v1/urls/abc"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x*y", "1"),
+        ("x!y", "1"),
+        ("x~y", "1"),
+        ("x#", "1"),
+        ("x-bin", "@@"),
+        ("grpc-timeout", "zzz"),
+        ("grpc-timeout", "1n"),
+        ("grpc-encoding", "gzip"),
+        ("grpc-retry-pushback-ms", "x"),
+        ("grpc-previous-rpc-attempts", "zz"),
+        ("grpc-internal-encoding-request", "3"),
+    ],
+)
+async def test_headers_that_mean_something_to_grpc_alone_are_no_part_of_a_json_call(
+    mesh: Mesh, name: str, value: str
+) -> None:
+    async with mesh.edge.client() as client:
+        response = await client.get("/api/v1/urls/abc", headers={name: value, "x-own.name-1": "kept"})
+    assert response.status_code == 200, response.text
+    sent = mesh.links.calls[-1].metadata
+    assert sent["x-own.name-1"] == "kept"
+    assert sent.get(name) != value
+
+
 async def test_several_forwarded_for_headers(mesh: Mesh) -> None:
     async with mesh.edge.client() as client:
         response = await client.get("/abc", headers=[("x-forwarded-for", "1.1.1.1"), ("X-Forwarded-For", "2.2.2.2")])
@@ -185,6 +212,9 @@ class RawH2:
     def request(self, *, end: bool = True) -> int:
         return self._headers("GET", "/abc", end=end)
 
+    def get(self, path: str) -> int:
+        return self._headers("GET", path, end=True)
+
     def post(self, path: str) -> int:
         return self._headers("POST", path, end=False)
 
@@ -229,6 +259,25 @@ async def test_http2_settings(mesh: Mesh) -> None:
     assert seen[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS] == 100
     assert seen.get(h2.settings.SettingCodes.INITIAL_WINDOW_SIZE, 65_535) <= 65_536
     assert window == 1_048_576
+    await connection.close()
+
+
+@pytest.mark.parametrize("path", ["/abc?q=é", "/api/v1/urls?filter=é"])
+async def test_bytes_that_no_address_has(mesh: Mesh, path: str) -> None:
+    """HTTP/1.1's decoder refuses them by itself, HTTP/2's does not. In a path they are percent-encoded on the way."""
+    connection = RawH2(mesh.edge.config.http_port)
+    await connection.open()
+    connection.get(path)
+    status, body, ended = "", b"", False
+    while not ended:
+        connection.flush()
+        for event in await connection.events():
+            if isinstance(event, h2.events.ResponseReceived):
+                status = bytes(dict(event.headers)[b":status"]).decode()
+            if isinstance(event, h2.events.DataReceived):
+                body += event.data
+            ended |= isinstance(event, h2.events.StreamEnded | h2.events.ConnectionTerminated)
+    assert (status, json.loads(body)["code"]) == ("400", 3)
     await connection.close()
 
 

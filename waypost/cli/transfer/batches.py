@@ -10,8 +10,8 @@ from waypost.client import MAX_BATCH, NewLink
 
 __all__ = ["MAX_BATCH", "Batch", "batches"]
 
-MAX_BYTES = 3 * 1024 * 1024
-"""What the links of a batch may come to, as estimated: under the contract's 4 MiB."""
+MAX_BYTES = 5 * 512 * 1024
+"""What the links of a batch may come to, as estimated: under the contract's 3 MiB."""
 
 
 @dataclass(slots=True)
@@ -53,4 +53,4 @@ def batches(entries: Iterable[Entry], rules: Rules, size: int) -> Iterator[Batch
 def _bytes(link: NewLink) -> int:
     """About what the link takes in a request, and never less."""
     texts = (link.url, link.alias, link.title, *link.tags)
-    return 64 + sum(4 * len(text) + 8 for text in texts)
+    return 64 + sum(len(text.encode()) + 8 for text in texts)

@@ -72,7 +72,7 @@ class Done:
 class Journal:
     """The journal of one import; nobody else can have it open at the same time.
 
-    `as_of` is the time by which expired links are told, the same for all runs; `attempt` is another one after a restart.
+    `as_of` is the time by which expired links are told, the same for all runs; `attempt` is another after a restart.
     """
 
     def __init__(self, path: Path, job: Job, descriptor: int) -> None:
