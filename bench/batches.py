@@ -1,7 +1,7 @@
 """Batches of links in a mesh of its own: `python -m bench.batches [--links 1000] [--runs 11]`.
 
-Each figure is the median of the runs with their spread; the mesh runs on core 0, this process on core 1. Beside the
-batches, redirects are asked for at a steady rate, to see how long they wait for one; their times count from when each was
+Each figure is the median of the runs with their spread; the mesh runs on core 0, this process on core 1. Redirects are
+asked for beside the batches, at a steady rate, to see how long they wait for one; their times count from when each was
 meant to be sent.
 """
 

@@ -216,8 +216,8 @@ class CreateLinkRequest(_message.Message):
     and not on this Waypost's own host.
     """
     alias: _builtins.str
-    """The short code to use: 3 to 64 of `A-Z a-z 0-9 _ -`. Absent or empty: a random one. Two aliases may not differ in
-    letters' case alone, and reserved words (`api`, `healthz`, …) are refused.
+    """The short code to use: 3 to 64 of `A-Z a-z 0-9 _ -`, the first of them a letter or a digit. Absent or empty: a random
+    one. Two aliases may not differ in letters' case alone, and reserved words (`api`, `healthz`, …) are refused.
     """
     ttl_seconds: _builtins.int
     """The same, in seconds from now: 1 to 315,360,000 (ten years)."""
@@ -226,7 +226,7 @@ class CreateLinkRequest(_message.Message):
     it, so that every click is seen and a deletion reaches everyone.
     """
     title: _builtins.str
-    """What to call it: at most 256 characters, none of them a control character."""
+    """What to call it: at most 256 characters, none of them a control character or invisible; spaces around it are dropped."""
     max_clicks: _builtins.int
     """How many redirects it shall serve in all, exactly: 1 to 1,000,000,000. Absent or 0: any number. Each such redirect
     asks the database. Previews, HEAD and the known preview robots of messengers use none, and are not told where it leads.
@@ -243,8 +243,8 @@ class CreateLinkRequest(_message.Message):
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Labels to find it by: at most 20, each 1 to 50 characters without control characters, commas or spaces at the ends.
-        Told apart by case; stored in Unicode's form NFC; a repeated one counts once.
+        """Labels to find it by: at most 20, each 1 to 50 characters without control or invisible characters, commas, or spaces
+        at the ends. Told apart by case; stored in Unicode's form NFC; a repeated one counts once.
         """
 
     def __init__(
@@ -454,7 +454,7 @@ class UpdateLinkRequest(_message.Message):
 
     Without `update_mask`, the fields that are present are changed and the others stay. With it, exactly the fields that it
     names are changed, and those that are named but absent are cleared: `{"update_mask": "tags,expires_at"}` takes all tags
-    and the end away.
+    and the end away. A request with neither is refused; fields that the mask does not name are not looked at.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
