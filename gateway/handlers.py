@@ -167,7 +167,9 @@ class LinkHandlers:
         outcomes: dict[int, Link | AliasTaken] = {}
         waiting = dict(enumerate(links))
         while waiting:
-            for place in waiting.keys() & candidates.keys():
+            for count, place in enumerate(waiting.keys() & candidates.keys()):
+                if count % _CHUNK == _CHUNK - 1:
+                    await asyncio.sleep(0)
                 waiting[place] = replace(waiting[place], short_code=next(candidates[place], "") or _no_code_left())
             # Rivals that take several codes take them in one order, so that none waits for the other in a circle.
             order = sorted(waiting, key=lambda place: waiting[place].short_code.lower())
