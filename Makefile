@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+JOBS ?= 2
 COVERAGE ?=
 NAME ?=
 UPGRADE ?=
@@ -12,6 +13,8 @@ UPGRADE ?=
 
 PROTOS := $(shell find proto -name '*.proto')
 DESCRIPTORS := envoy/waypost.pb
+# By files: what a file's tests share, such as a mesh, is made once for each job that runs one of them.
+PARALLEL := -n $(JOBS) --dist loadfile
 
 .PHONY: help
 help: ## Show this help
@@ -40,12 +43,12 @@ run: setup ## Start Waypost on this machine; Ctrl-C stops it
 ## Test
 
 .PHONY: test
-test: setup ## Run all tests but the nightly ones (PYTEST_ARGS="-k word", COVERAGE=1)
-	$(if $(COVERAGE),bash tools/coverage.sh,.venv/bin/pytest) -m "not nightly" $(PYTEST_ARGS)
+test: setup ## Run all tests but the nightly ones (PYTEST_ARGS="-k word", JOBS=2, COVERAGE=1)
+	$(if $(COVERAGE),bash tools/coverage.sh,.venv/bin/pytest) -m "not nightly" $(PARALLEL) $(PYTEST_ARGS)
 
 .PHONY: test-quick
 test-quick: setup ## Run the tests that take less than ten seconds each
-	.venv/bin/pytest -m "not slow and not nightly" $(PYTEST_ARGS)
+	.venv/bin/pytest -m "not slow and not nightly" $(PARALLEL) $(PYTEST_ARGS)
 
 .PHONY: test-nightly
 test-nightly: setup ## Run the tests that take minutes
@@ -53,11 +56,11 @@ test-nightly: setup ## Run the tests that take minutes
 
 .PHONY: coverage
 coverage: setup ## Run the tests and keep a report in coverage/; fails below the floor in pyproject.toml
-	bash tools/coverage.sh -m "not nightly" $(PYTEST_ARGS)
+	bash tools/coverage.sh -m "not nightly" $(PARALLEL) $(PYTEST_ARGS)
 
 .PHONY: ci-integration
 ci-integration: setup ## Run integration, fault and end-to-end tests; what is missing fails instead of being skipped
-	CI=true .venv/bin/pytest -m "not nightly" tests/integration tests/faults tests/e2e $(PYTEST_ARGS)
+	CI=true .venv/bin/pytest -m "not nightly" $(PARALLEL) tests/integration tests/faults tests/e2e $(PYTEST_ARGS)
 
 ## Change
 

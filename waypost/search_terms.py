@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from urllib.parse import unquote
 
-MAX_WORDS = 32
+MAX_WORDS = 64
 """Most distinct words of a link, and of what is searched for."""
 
 MAX_WORD_CHARS = 64

@@ -26,7 +26,7 @@ _STEP = 7_919
 _LINKS = """
 INSERT INTO links (
   id, workspace_id, short_code, original_url, redirect_status, version, title, tags, created_at, updated_at,
-  deleted_at, blocked_at, warned_at, expires_at, expired_at, max_clicks, forward_query
+  deleted_at, blocked_at, warned_at, expires_at, expired_at, max_clicks, forward_query, terms
 )
 OVERRIDING SYSTEM VALUE
 SELECT
@@ -38,7 +38,17 @@ SELECT
   -- The sweep has seen nearly all of those whose time is over.
   CASE WHEN fate >= 0.07 AND fate < 0.099 THEN over END,
   CASE WHEN fate >= 0.30 AND fate < 0.32 THEN 10 END,
-  fate > 0.95
+  fate > 0.95,
+  ARRAY(
+    SELECT '#' || tag FROM unnest(tags) AS tag
+    UNION ALL
+    SELECT DISTINCT '=' || word
+    FROM unnest(string_to_array(
+      lower(short_code || ' ' || title || ' ')
+        || translate(replace(substr(split_part(original_url, '?', 1), 9), 'www.', ''), './', '  '),
+      ' '
+    )) AS word
+  )
 FROM (
   SELECT
     $1 + n AS id,
@@ -84,18 +94,7 @@ SELECT id, CASE WHEN id % 5 = 0 THEN 10 ELSE id % 10 END FROM links WHERE id > $
 
 _TERMS = """
 INSERT INTO link_terms (workspace_id, term, created_at, link_id)
-SELECT workspace_id, found.term, created_at, id
-FROM links, LATERAL (
-  SELECT '#' || tag AS term FROM unnest(tags) AS tag
-  UNION ALL
-  SELECT DISTINCT '=' || word
-  FROM unnest(string_to_array(
-    lower(short_code || ' ' || title || ' ')
-      || translate(replace(substr(split_part(original_url, '?', 1), 9), 'www.', ''), './', '  '),
-    ' '
-  )) AS word
-) AS found
-WHERE id > $1
+SELECT workspace_id, unnest(terms), created_at, id FROM links WHERE id > $1
 """
 
 _KEYS = """

@@ -1,167 +1,154 @@
-"""Lists of links in PostgreSQL: the statement for a query, made of fixed pieces, and the page that its rows are."""
+"""Lists of links in PostgreSQL: the work for a page is bounded, whatever is asked for.
+
+A page is read from one source: all links in the order asked for, or those that one index has of one condition. All
+other conditions are judged link by link. In the order of making, terms and states are followed until the page is full;
+where there is a choice, that which is the sparsest there. In other orders, a source that is small is read whole and
+sorted; if none is, all links are followed. A page ends after `MAX_SCANNED` links, full or not; the next goes on there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 import asyncpg
 
+from waypost.adapters.link_list_pieces import MAX_SCANNED, Source, Statement, by_time, limit_of, prefixes_of, terms_of
 from waypost.adapters.queries import QUERIES
-from waypost.listing import Cursor, LinkPage, ListQuery, OrderField
+from waypost.listing import Cursor, LinkPage, ListQuery
 from waypost.model import Link, LinkState
-from waypost.search_terms import TAG_MARK, WORD_MARK
 
 MAX_PAGE_BYTES = 2 * 1024 * 1024
 """Of the URLs and titles of a page: one of many long ones ends early."""
 
-_NOT_EXPIRED = "(links.expires_at IS NULL OR links.expires_at > {now})"
-_USED_UP = (
-    "EXISTS (SELECT FROM click_budgets WHERE link_id = links.id AND links.max_clicks IS NOT NULL"
-    " AND clicks_used >= links.max_clicks)"
-)
-
-# The first conditions of each are those of the index that serves it. See `waypost.model.link_state` for the precedence.
-_STATES = {
-    LinkState.DELETED: ("links.deleted_at IS NOT NULL",),
-    LinkState.BLOCKED: ("links.blocked_at IS NOT NULL", "links.deleted_at IS NULL"),
-    LinkState.EXPIRED: (
-        "links.expires_at IS NOT NULL",
-        "links.deleted_at IS NULL",
-        "links.blocked_at IS NULL",
-        "links.expires_at <= {now}",
-    ),
-    LinkState.EXHAUSTED: (
-        "links.max_clicks IS NOT NULL",
-        "links.deleted_at IS NULL",
-        "links.blocked_at IS NULL",
-        _NOT_EXPIRED,
-        _USED_UP,
-    ),
-    LinkState.WARNED: (
-        "links.warned_at IS NOT NULL",
-        "links.deleted_at IS NULL",
-        "links.blocked_at IS NULL",
-        _NOT_EXPIRED,
-        f"NOT {_USED_UP}",
-    ),
-    LinkState.ACTIVE: (
-        "links.deleted_at IS NULL",
-        "links.blocked_at IS NULL",
-        "links.warned_at IS NULL",
-        "links.expired_at IS NULL",
-        _NOT_EXPIRED,
-        f"NOT {_USED_UP}",
-    ),
-    None: ("links.deleted_at IS NULL",),
-}
-
-_COLUMNS = {
-    OrderField.CREATED_AT: "links.created_at",
-    OrderField.UPDATED_AT: "links.updated_at",
-    OrderField.SHORT_CODE: "links.short_code",
-}
+MAX_ROUNDS = 5
+"""Statements of which none finds anything before an empty page is returned."""
 
 
-class _Statement:
-    """A statement in the making. Values only ever become parameters."""
+class Fetches(Protocol):
+    """A connection."""
 
-    def __init__(self) -> None:
-        self.values: list[object] = []
-        self.tables = ["links"]
-        self.conditions: list[str] = []
-
-    def value(self, value: object, kind: str) -> str:
-        """The parameter that stands for a value of this type."""
-        self.values.append(value)
-        return f"${len(self.values)}::{kind}"
+    async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]: ...
 
 
-def list_statement(workspace_id: UUID, query: ListQuery, now: datetime) -> tuple[str, list[object]]:
-    """The statement that reads the query's page and one row more, and its values."""
-    statement = _Statement()
-    workspace = statement.value(workspace_id, "uuid")
-    statement.conditions.append(f"links.workspace_id = {workspace}")
-    _add_state(statement, query, now)
-    terms = _join_terms(statement, query, workspace)
-    _add_prefixes(statement, query, workspace)
-    _add_times(statement, query, terms)
-    _add_cursor(statement, query, terms)
-    column, direction = _COLUMNS[query.order.field], "DESC" if query.order.descending else "ASC"
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How many links a source has, at most its limit, and when the last of these in the list's direction was made."""
+
+    count: int
+    edge: datetime | None
+
+
+_WIDE_STATES = (None, LinkState.ACTIVE)
+"""So many links that there is nothing to be gained from measuring them."""
+
+
+async def read_page(
+    session: Fetches, workspace_id: UUID, query: ListQuery, now: datetime, link_of: Callable[[asyncpg.Record], Link]
+) -> LinkPage:
+    """Reads the query's page. It may have fewer links than asked for, or none, although more follow."""
+    for _ in range(MAX_ROUNDS):
+        measures = []
+        if sources(query):
+            statement, values = measure_statement(workspace_id, query)
+            measures = [Measure(row["count"], row["edge"]) for row in await session.fetch(statement, *values)]
+        statement, values = page_statement(workspace_id, query, now, measures)
+        page = page_of(await session.fetch(statement, *values), query, link_of)
+        if page.links or page.next is None:
+            break
+        query = replace(query, after=page.next)
+    return page
+
+
+def sources(query: ListQuery) -> list[Source]:
+    """The sources among which to choose by their measures; none: there is no choice."""
+    found = [
+        *(Source(term=term) for term in terms_of(query)),
+        *(Source(prefix=prefix) for prefix in prefixes_of(query)),
+    ]
+    bounded = query.filter.created_from is not None or query.filter.created_before is not None
+    if query.filter.state not in _WIDE_STATES or bounded:
+        found.append(Source())
+    return [] if by_time(query) and len(found) == 1 and found[0].prefix is None else found
+
+
+def measure_statement(workspace_id: UUID, query: ListQuery) -> tuple[str, list[object]]:
+    """The statement whose rows are the measures of the `sources`, in order, and its values."""
+    statement = Statement(workspace_id, query)
+    edge = "min" if query.order.descending else "max"
+    parts = [
+        f"SELECT {place} AS place, count(*) AS count, {edge}(created_at) AS edge"  # noqa: S608 - no values, see Statement
+        f" FROM ({statement.source(source)} LIMIT {limit_of(source, query)}) AS source"
+        for place, source in enumerate(sources(query))
+    ]
+    return f"{' UNION ALL '.join(parts)} ORDER BY place", statement.values
+
+
+def page_statement(
+    workspace_id: UUID, query: ListQuery, now: datetime, measures: Sequence[Measure]
+) -> tuple[str, list[object]]:
+    """The statement that reads the query's page and one row more, and its values. `measures`: those of `sources`.
+
+    Each row is a link with `found`, whether it belongs to the list, and `place`: `MAX_SCANNED` for the last link that
+    was looked at if more may follow, which comes also when it does not belong.
+    """
+    statement = Statement(workspace_id, query)
+    source, whole = _choice(query, measures)
+    judgement = statement.judgement(now)
+    if source is not None and whole:
+        rows, place = statement.whole(source), "0"
+        chosen, order = (
+            f"{judgement} AND {statement.beyond('links', 'id')}",
+            statement.order(f"links.{query.order.field}"),
+        )
+    else:
+        by_term = source is not None and source.term is not None
+        rows = statement.along_term(source) if source is not None and by_term else statement.along_links()
+        place = "scan.place" if by_term else "links.place"
+        order = (
+            statement.order("scan.created_at", "scan.id") if by_term else statement.order(f"links.{query.order.field}")
+        )
+        chosen = f"({judgement}) OR {place} = {MAX_SCANNED}"
     size = statement.value(query.size + 1, "bigint")
     return (
-        f"{QUERIES['select_links']} FROM {', '.join(statement.tables)} WHERE {' AND '.join(statement.conditions)}"
-        f" ORDER BY {column} {direction}, links.id {direction} LIMIT {size}",
+        f"{QUERIES['select_links']}, {place} AS place, ({judgement}) AS found"
+        f" FROM {rows} WHERE {chosen} ORDER BY {order} LIMIT {size}",
         statement.values,
     )
 
 
 def page_of(rows: Sequence[asyncpg.Record], query: ListQuery, link_of: Callable[[asyncpg.Record], Link]) -> LinkPage:
     """The page, and where the next one begins if there is one."""
+    found = [row for row in rows if row["found"]]
     size = 0
-    for count, row in enumerate(rows):
+    for count, row in enumerate(found):
         if count == query.size or size > MAX_PAGE_BYTES:
-            last = rows[count - 1]
-            return LinkPage(tuple(map(link_of, rows[:count])), Cursor(last[query.order.field.value], last["id"]))
+            return LinkPage(tuple(map(link_of, found[:count])), _cursor(found[count - 1], query))
         size += len(row["original_url"]) + len(row["title"])
-    return LinkPage(tuple(map(link_of, rows)), None)
+    cut = bool(rows) and rows[-1]["place"] == MAX_SCANNED
+    return LinkPage(tuple(map(link_of, found)), _cursor(rows[-1], query) if cut else None)
 
 
-def _add_state(statement: _Statement, query: ListQuery, now: datetime) -> None:
-    conditions = _STATES[query.filter.state]
-    time = statement.value(now, "timestamptz") if any("{now}" in condition for condition in conditions) else ""
-    statement.conditions += [condition.format(now=time) for condition in conditions]
+def _choice(query: ListQuery, measures: Sequence[Measure]) -> tuple[Source | None, bool]:
+    """The source to read from, and whether to read it whole; None: all links, in their order."""
+    found = sources(query)
+    if not found:
+        terms = terms_of(query)
+        return (Source(term=terms[0]) if terms else None), False
+    measured = list(zip(measures, found, strict=True))
+    small = [(measure.count, source) for measure, source in measured if measure.count < limit_of(source, query)]
+    if small:
+        source = min(small, key=lambda pair: pair[0])[1]
+        return source, source.prefix is not None or not by_time(query)
+    # Of as many links of each, those that reach furthest are the sparsest just here.
+    edges = [(measure.edge, source) for measure, source in measured if source.prefix is None and measure.edge]
+    if not edges or not by_time(query):
+        return None, False
+    return (min if query.order.descending else max)(edges, key=lambda pair: pair[0])[1], False
 
 
-def _join_terms(statement: _Statement, query: ListQuery, workspace: str) -> list[str]:
-    """Joins the index of terms once for each; a link has a term once, so none comes twice. Returns the aliases."""
-    marked = [TAG_MARK + tag for tag in query.filter.tags] + [WORD_MARK + word for word in query.filter.words]
-    aliases = []
-    for count, term in enumerate(marked):
-        alias = f"term{count}"
-        aliases.append(alias)
-        statement.tables.append(f"link_terms AS {alias}")
-        statement.conditions += [
-            f"{alias}.workspace_id = {workspace}",
-            f"{alias}.term = {statement.value(term, 'text')}",
-            # Both, so that what the index brings in the order of time need not be sorted.
-            f"{alias}.created_at = links.created_at",
-            f"{alias}.link_id = links.id",
-        ]
-    return aliases
-
-
-def _add_prefixes(statement: _Statement, query: ListQuery, workspace: str) -> None:
-    for prefix in query.filter.prefixes:
-        first = statement.value(WORD_MARK + prefix, "text")
-        # No character sorts behind this one.
-        last = statement.value(WORD_MARK + prefix + "\U0010ffff", "text")
-        statement.conditions.append(
-            "links.id IN (SELECT link_id FROM link_terms"  # noqa: S608 - names of parameters, never values
-            f" WHERE workspace_id = {workspace} AND term >= {first} AND term <= {last})"
-        )
-
-
-def _add_times(statement: _Statement, query: ListQuery, terms: Sequence[str]) -> None:
-    bounds = []
-    if query.filter.created_from is not None:
-        bounds.append(f">= {statement.value(query.filter.created_from, 'timestamptz')}")
-    if query.filter.created_before is not None:
-        bounds.append(f"< {statement.value(query.filter.created_before, 'timestamptz')}")
-    # For each index that may lead the way: the planner passes on what is equal, not what is larger or smaller.
-    for table in ("links", *terms):
-        statement.conditions += [f"{table}.created_at {bound}" for bound in bounds]
-
-
-def _add_cursor(statement: _Statement, query: ListQuery, terms: Sequence[str]) -> None:
-    if query.after is None:
-        return
-    by_time = query.order.field is not OrderField.SHORT_CODE
-    key = statement.value(query.after.key, "timestamptz" if by_time else "text")
-    row_id = statement.value(query.after.id, "bigint")
-    beyond = "<" if query.order.descending else ">"
-    column = _COLUMNS[query.order.field]
-    statement.conditions.append(f"({column}, links.id) {beyond} ({key}, {row_id})")
-    if query.order.field is OrderField.CREATED_AT:
-        statement.conditions += [f"({term}.created_at, {term}.link_id) {beyond} ({key}, {row_id})" for term in terms]
+def _cursor(row: asyncpg.Record, query: ListQuery) -> Cursor:
+    return Cursor(row[query.order.field.value], row["id"])

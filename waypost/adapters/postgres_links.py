@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from waypost.adapters.link_lists import list_statement, page_of
+from waypost.adapters.link_lists import read_page
 from waypost.adapters.postgres import Postgres
 from waypost.adapters.postgres_answers import PostgresAnswers
 from waypost.adapters.postgres_outbox import PostgresOutbox
@@ -51,10 +51,8 @@ class PostgresStorage:
 
     async def list_links(self, workspace_id: UUID, query: ListQuery, now: datetime) -> LinkPage:
         """Reads a page of links outside any transaction; `now` decides what has expired."""
-        statement, values = list_statement(workspace_id, query, now)
         async with self._postgres.connection() as session:
-            rows = await session.fetch(statement, *values)
-        return page_of(rows, query, link_of)
+            return await read_page(session, workspace_id, query, now, link_of)
 
 
 class PostgresUnitOfWork:
@@ -104,14 +102,7 @@ class PostgresLinks:
     async def add_all(self, links: Sequence[NewLink]) -> list[Link | None]:
         """Stores many links in one statement; as `add` for each, in order. Of two with one code the first is stored."""
         columns = map(list, zip(*map(_columns_of, links), strict=True))
-        terms = [
-            (term, place)
-            for place, link in enumerate(links, 1)
-            for term in link_terms(link.short_code, link.title, link.destination.url, link.tags)
-        ]
-        rows = await self._session.fetch(
-            QUERIES["insert_links"], *columns, [term for term, _ in terms], [place for _, place in terms]
-        )
+        rows = await self._session.fetch(QUERIES["insert_links"], *columns)
         stored = {row["short_code"]: link_of(row) for row in rows}
         return [stored.pop(link.short_code, None) for link in links]
 
@@ -124,9 +115,6 @@ class PostgresLinks:
 
     async def update(self, before: Link, after: Link) -> Link:
         """Stores what an owner may change of a locked link: `after` instead of `before`. Returns it as it is now."""
-        old, new = (
-            set(link_terms(link.short_code, link.title, link.destination.url, link.tags)) for link in (before, after)
-        )
         row = await self._session.fetchrow(
             QUERIES["update_link"],
             before.short_code,
@@ -138,8 +126,7 @@ class PostgresLinks:
             list(after.tags),
             after.max_clicks,
             after.forward_query,
-            sorted(old - new),
-            sorted(new - old),
+            list(link_terms(before.short_code, after.title, after.destination.url, after.tags)),
         )
         return _present(row)
 
@@ -184,7 +171,7 @@ def _present(row: asyncpg.Record | None) -> Link:
 
 
 def _columns_of(link: NewLink) -> tuple[object, ...]:
-    """As `insert_links` takes them; neither flags nor tags have commas."""
+    """As `insert_links` takes them; neither flags nor tags nor terms have commas."""
     return (
         link.workspace_id,
         link.short_code,
@@ -196,4 +183,5 @@ def _columns_of(link: NewLink) -> tuple[object, ...]:
         ",".join(link.tags),
         link.max_clicks,
         link.forward_query,
+        ",".join(link_terms(link.short_code, link.title, link.destination.url, link.tags)),
     )

@@ -87,7 +87,7 @@ async def test_looking_a_code_up_uses_the_index(owner: asyncpg.Connection) -> No
         "use_click": "",
         "lock_link": "",
         "set_link_deleted": ", true",
-        "update_link": ", 'https://example.org/', '{}', 302, null, '', '{}', 0, false, '{}', '{}'",
+        "update_link": ", 'https://example.org/', '{}', 302, null, '', '{}', 0, false, '{}'",
     }.items():
         await owner.execute(f"PREPARE look_{name} AS {QUERIES[name]}")
         plan = "\n".join(row[0] for row in await owner.fetch(f"EXPLAIN EXECUTE look_{name} ('abc1234'{more})"))

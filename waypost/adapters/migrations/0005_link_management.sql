@@ -7,12 +7,15 @@ ALTER TABLE links
                                      CONSTRAINT links_tags_check CHECK (cardinality(tags) <= 20),
   ADD COLUMN max_clicks     integer  CONSTRAINT links_max_clicks_check CHECK (max_clicks BETWEEN 1 AND 1000000000),
   ADD COLUMN forward_query  boolean  NOT NULL DEFAULT false,
+  ADD COLUMN terms          text[]   COLLATE "C" NOT NULL DEFAULT '{}'
+                                     CONSTRAINT links_terms_check CHECK (cardinality(terms) <= 84),
   ADD COLUMN warned_at      timestamptz;
 
 COMMENT ON COLUMN links.title IS 'What its owner calls it; empty: nothing.';
 COMMENT ON COLUMN links.tags IS 'Its owner''s labels, in the order given.';
 COMMENT ON COLUMN links.max_clicks IS 'How many redirects it serves in all; null: any number. See click_budgets.';
 COMMENT ON COLUMN links.forward_query IS 'Whether the query string of the short address goes on to the destination.';
+COMMENT ON COLUMN links.terms IS 'What it has in link_terms.';
 COMMENT ON COLUMN links.warned_at IS 'Since when visitors are warned before they go on; null: they are not.';
 
 -- Apart from the link, whose row no click rewrites; half of each page is left free, so that a click rewrites no index.
@@ -57,6 +60,8 @@ CREATE INDEX links_by_created ON links (workspace_id, created_at, id) WHERE dele
 CREATE INDEX links_by_updated ON links (workspace_id, updated_at, id) WHERE deleted_at IS NULL;
 CREATE INDEX links_by_code ON links (workspace_id, short_code, id) WHERE deleted_at IS NULL;
 CREATE INDEX links_deleted ON links (workspace_id, created_at, id) WHERE deleted_at IS NOT NULL;
+CREATE INDEX links_deleted_by_updated ON links (workspace_id, updated_at, id) WHERE deleted_at IS NOT NULL;
+CREATE INDEX links_deleted_by_code ON links (workspace_id, short_code, id) WHERE deleted_at IS NOT NULL;
 CREATE INDEX links_blocked ON links (workspace_id, created_at, id) WHERE blocked_at IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX links_expiring ON links (workspace_id, created_at, id)
   WHERE expires_at IS NOT NULL AND deleted_at IS NULL AND blocked_at IS NULL;
@@ -70,6 +75,8 @@ COMMENT ON INDEX links_by_created IS 'Lists, the newest or the oldest first.';
 COMMENT ON INDEX links_by_updated IS 'Lists by the last change.';
 COMMENT ON INDEX links_by_code IS 'Lists by short code.';
 COMMENT ON INDEX links_deleted IS 'Lists of deleted links.';
+COMMENT ON INDEX links_deleted_by_updated IS 'Lists of deleted links by the last change.';
+COMMENT ON INDEX links_deleted_by_code IS 'Lists of deleted links by short code.';
 COMMENT ON INDEX links_blocked IS 'Lists of blocked links.';
 COMMENT ON INDEX links_expiring IS 'Lists of expired links.';
 COMMENT ON INDEX links_limited IS 'Lists of links whose clicks are used up.';

@@ -4,22 +4,23 @@
 
 -- name: insert_links
 -- One array for each column: $1 workspaces, $2 codes, $3 URLs, $4 flags by comma, $5 redirect statuses, $6 expiries,
--- $7 titles, $8 tags by comma (which no tag has), $9 numbers of clicks (0: any), $10 whether queries are forwarded. $11 terms of all links,
--- $12 for each term the place of its link, from 1. No row for a code that is taken, also by one further up.
+-- $7 titles, $8 tags by comma (which no tag has), $9 numbers of clicks (0: any), $10 whether queries are forwarded,
+-- $11 terms by comma. No row for a code that is taken, also by one further up.
 WITH given AS (
   SELECT * FROM unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[], $7::text[], $8::text[], $9::integer[],
-    $10::boolean[]
+    $10::boolean[], $11::text[]
   ) WITH ORDINALITY AS given (
-    workspace_id, short_code, original_url, flags, redirect_status, expires_at, title, tags, max_clicks, forward_query, place
+    workspace_id, short_code, original_url, flags, redirect_status, expires_at, title, tags, max_clicks, forward_query, terms,
+    place
   )
 ), inserted AS (
   INSERT INTO links (
     workspace_id, short_code, original_url, destination_flags, redirect_status, expires_at, title, tags, max_clicks,
-    forward_query, created_at, updated_at
+    forward_query, terms, created_at, updated_at
   )
   SELECT workspace_id, short_code, original_url, string_to_array(flags, ','), redirect_status, expires_at, title,
-         string_to_array(tags, ','), nullif(max_clicks, 0), forward_query, now.at, now.at
+         string_to_array(tags, ','), nullif(max_clicks, 0), forward_query, string_to_array(terms, ','), now.at, now.at
   FROM given, (SELECT clock_timestamp() AS at) AS now
   -- Rivals that take several codes take them in the same order, so none waits for the other in a circle.
   ORDER BY lower(short_code), place
@@ -27,12 +28,7 @@ WITH given AS (
   RETURNING *
 ), indexed AS (
   INSERT INTO link_terms (workspace_id, term, created_at, link_id)
-  SELECT inserted.workspace_id, terms.term, inserted.created_at, inserted.id
-  FROM unnest($11::text[], $12::bigint[]) AS terms (term, place)
-  JOIN given USING (place)
-  JOIN inserted USING (short_code)
-  -- Of two with one code, only the first is stored.
-  WHERE NOT EXISTS (SELECT FROM given AS other WHERE other.short_code = given.short_code AND other.place < given.place)
+  SELECT workspace_id, unnest(terms), created_at, id FROM inserted
 )
 SELECT workspace_id, short_code, original_url, destination_flags, blocked_at IS NOT NULL AS blocked, version,
        created_at, updated_at, deleted_at, expires_at, redirect_status, title, tags,
@@ -68,24 +64,28 @@ FOR NO KEY UPDATE;
 
 -- name: update_link
 -- $1 code, $2 URL, $3 flags, $4 redirect status, $5 expiry, $6 title, $7 tags, $8 number of clicks (0: any), $9 whether
--- queries are forwarded, $10 terms that go, $11 terms that come.
-WITH changed AS (
+-- queries are forwarded, $10 terms. The terms that go are those that were stored, whatever release made them.
+WITH before AS (
+  SELECT id, terms FROM links WHERE lower(short_code) = lower($1 COLLATE "C") AND short_code = $1
+), changed AS (
   UPDATE links
   SET original_url = $2, destination_flags = $3, redirect_status = $4, expires_at = $5, title = $6, tags = $7,
-      max_clicks = nullif($8::integer, 0), forward_query = $9
-  WHERE lower(short_code) = lower($1 COLLATE "C") AND short_code = $1
-  RETURNING id, workspace_id, short_code, original_url, destination_flags, blocked_at IS NOT NULL AS blocked, version,
+      max_clicks = nullif($8::integer, 0), forward_query = $9, terms = $10
+  FROM before
+  WHERE links.id = before.id
+  RETURNING links.id, workspace_id, short_code, original_url, destination_flags, blocked_at IS NOT NULL AS blocked, version,
             created_at, updated_at, deleted_at, expires_at, redirect_status, title, tags,
             coalesce(max_clicks, 0) AS max_clicks, forward_query, warned_at IS NOT NULL AS warned,
             coalesce((SELECT clicks_used FROM click_budgets WHERE link_id = links.id), 0) AS clicks_used
 ), gone AS (
-  DELETE FROM link_terms USING changed
-  WHERE link_terms.workspace_id = changed.workspace_id AND link_terms.term = ANY ($10::text[])
+  DELETE FROM link_terms USING changed, before, unnest(before.terms) AS old (term)
+  WHERE old.term <> ALL ($10::text[])
+    AND link_terms.workspace_id = changed.workspace_id AND link_terms.term = old.term
     AND link_terms.created_at = changed.created_at AND link_terms.link_id = changed.id
 ), come AS (
   INSERT INTO link_terms (workspace_id, term, created_at, link_id)
   SELECT changed.workspace_id, terms.term, changed.created_at, changed.id
-  FROM changed, unnest($11::text[]) AS terms (term)
+  FROM changed, unnest($10::text[]) AS terms (term)
   ON CONFLICT DO NOTHING
 )
 SELECT * FROM changed;

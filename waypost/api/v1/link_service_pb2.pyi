@@ -388,7 +388,9 @@ class ListLinksRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """How many at most: absent or 0 means 50, more than 500 means 500. A page may have fewer links although more follow."""
+    """How many at most: absent or 0 means 50, more than 500 means 500. A page may have fewer links, or
+    none, although more follow: go by `next_page_token`.
+    """
     page_token: _builtins.str
     """The `next_page_token` of the page before. The filter and the order must be the same as there."""
     filter: _builtins.str
@@ -398,7 +400,7 @@ class ListLinksRequest(_message.Message):
         tag = "spring sale"                         has this tag; up to five of these
         created_at >= "2026-01-31T00:00:00Z"        also >, <, <=; an earlier and a later bound
         text : "annual report"                      has each of these words in its title, short code, host or path,
-                                                    without regard to case; `re*` finds what begins so; up to five
+                                                    without regard to case; `re*` finds what begins so; ten words in all
 
     Quotes may be left out around what has no space and none of `"()=<>:`.
     """
