@@ -44,11 +44,26 @@ def mesh() -> Iterator[Mesh]:
 
 @pytest.fixture(scope="session")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """A mesh as one may run it in public: a name of its own, few links an hour by one address, no private hosts."""
+    """A mesh as one may run it in public: a name of its own, few links an hour by one address, no private hosts.
+
+    Tests call it from addresses of their own.
+    """
+    with mesh_running(env=strict_settings(tmp_path_factory)) as mesh:
+        yield mesh
+
+
+@pytest.fixture
+def strict_and_fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """As `strict`, for a test that cannot choose the address that it calls from."""
+    with mesh_running(env=strict_settings(tmp_path_factory)) as mesh:
+        yield mesh
+
+
+def strict_settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("limits")
     (folder / "strict.yaml").write_text(STRICT_RULES)
     (folder / "shop.yaml").write_text(SHOP_RULES)
-    env = {
+    return {
         **ENV,
         "WAYPOST_LIMITS_DIR": str(folder),
         "WAYPOST_PUBLIC_URL": "https://Go.Example.com/s/",
@@ -57,8 +72,6 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         "http_proxy": "http://127.0.0.1:9",
         "grpc_proxy": "http://127.0.0.1:9",
     }
-    with mesh_running(env=env) as mesh:
-        yield mesh
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,7 @@ def test_redirects_carry_it(api: Api) -> None:
         assert api.http.get(path, headers={"x-correlation-id": own_id}).headers["x-correlation-id"] == own_id
 
 
-@pytest.mark.parametrize("forged", ["a b", "x" * 129, "<script>", '"}{"level":"error"'])
+@pytest.mark.parametrize("forged", ["q7 z9", "q7z9" * 33, "<q7z9>", '"}{"q7z9":"error"'])
 def test_an_id_that_is_none_gets_into_no_log(api: Api, forged: str) -> None:
     code = api.code()
     response = api.http.delete(f"/api/v1/urls/{code}", headers={"x-correlation-id": forged})

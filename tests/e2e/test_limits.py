@@ -74,13 +74,13 @@ def test_a_forged_header_brings_no_new_budget(strict: Mesh, address: str, name: 
     assert [answer.status_code for answer in answers] == [200] * STRICT_LIMIT + [429]
 
 
-def test_json_and_grpc_share_one_budget(strict: Mesh) -> None:
+def test_json_and_grpc_share_one_budget(strict_and_fresh: Mesh) -> None:
     request = links.CreateLinkRequest(url="https://a.example/")
-    # gRPC clients cannot choose the address they call from: this is 127.0.0.1, which nothing else here uses.
+    # gRPC clients cannot choose the address they call from: this is 127.0.0.1, which others may have used.
     with (
-        calling_from("127.0.0.1", strict) as client,
-        channel(strict, "http") as edge,
-        channel(strict, "gateway_control") as direct,
+        calling_from("127.0.0.1", strict_and_fresh) as client,
+        channel(strict_and_fresh, "http") as edge,
+        channel(strict_and_fresh, "gateway_control") as direct,
     ):
         assert create(client).status_code == 200
         for _ in range(2):
@@ -95,7 +95,7 @@ def test_json_and_grpc_share_one_budget(strict: Mesh) -> None:
             assert info(status).reason == "ERROR_REASON_RATE_LIMITED"
             assert detail(status, error_details_pb2.RetryInfo).retry_delay.seconds > 0
     # The command is told the same.
-    assert RULE in one_line(waypost(strict.env, "links", "create", "https://a.example/"), FAILED)
+    assert RULE in one_line(waypost(strict_and_fresh.env, "links", "create", "https://a.example/"), FAILED)
 
 
 def test_a_refusal_of_the_limiter_is_an_answer(strict: Mesh) -> None:

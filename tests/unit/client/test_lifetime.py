@@ -80,7 +80,7 @@ async def test_a_change_whose_answer_was_lost_is_made_once(client: Client, serve
 
 async def test_a_batch_as_large_as_they_come_is_tried_again(client: Client, server: LinkServer) -> None:
     server.after = failing(1, AWAY)
-    outcomes = await client.batch_create([NewLink(url=URL + "x" * 4000)] * 1000, timeout=60)
+    outcomes = await client.batch_create([NewLink(url=URL + "x" * 3000)] * 1000, timeout=60)
     assert len(server.calls) == 2
     assert len(server.links) == len(outcomes) == 1000
 
