@@ -10,7 +10,7 @@ from functools import partial
 from gateway.cache import FEED_TIMEOUT, CacheMetrics, RedirectCache
 from gateway.codes import CodeSource
 from gateway.following import RedirectHandlers
-from gateway.handlers import LinkHandlers
+from gateway.handlers import MAX_BATCH, LinkHandlers
 from gateway.intake import Intake
 from gateway.rules import LinkRules
 from gateway.service import LinkService
@@ -28,8 +28,11 @@ from waypost.breaker import Breaker
 from waypost.clock import ServerClock
 from waypost.rpc.channel import channel
 from waypost.rpc.health import Check
+from waypost.rpc.methods import MessageCap
 from waypost.rpc.process import Service, serve
 from waypost.telemetry import Metrics
+
+BATCH_METHOD = "/waypost.api.v1.LinkService/BatchCreateLinks"
 
 
 async def run(settings: Settings) -> None:
@@ -100,7 +103,7 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
                 metrics_port=settings.metrics_port,
                 servicers=[LinkService(links, visitors, clock, settings.public_url, settings.trusted_networks())],
                 # As the edge has it.
-                message_caps={"/waypost.api.v1.LinkService/BatchCreateLinks": 3 * 1024 * 1024},
+                message_caps={BATCH_METHOD: MessageCap(3 * 1024 * 1024, MAX_BATCH, "requests")},
                 metrics=metrics,
                 checks=[
                     Check("postgres", api.check),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from google.protobuf.message import Message
@@ -27,11 +28,16 @@ def update_from_proto(request: pb.UpdateLinkRequest) -> UpdateLink:
     """The request as values: what the mask names is to be changed, or without one what is there."""
     malformed: list[FieldViolation] = []
     changes = _masked(request, malformed) if request.update_mask.paths else _present(request)
+    content = _content(request, malformed if "expires_at" in changes else [])
     if not changes and not malformed:
         malformed.append(
-            FieldViolation("update_mask", "names no field, and none is there: give one, or name one to be cleared")
+            FieldViolation(
+                "update_mask",
+                f"is absent, and so is every field that could be changed: give one of {', '.join(CHANGEABLE)} "
+                "(null, an empty list and unknown names do not count), or name one here to clear it",
+            )
         )
-    return UpdateLink(request.short_code, _content(request, malformed), changes, request.etag)
+    return UpdateLink(request.short_code, replace(content, malformed=tuple(malformed)), changes, request.etag)
 
 
 def fingerprinted(request: Message) -> bytes:

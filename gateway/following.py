@@ -6,7 +6,16 @@ from collections.abc import Callable
 
 from gateway.cache import RedirectCache
 from gateway.codes import is_code
-from gateway.redirects import NOT_FOUND, Answer, Preview, answer, check_query, preview, without_destination
+from gateway.redirects import (
+    MAX_QUERY_BYTES,
+    NOT_FOUND,
+    Answer,
+    Preview,
+    answer,
+    check_query,
+    preview,
+    without_destination,
+)
 from waypost.model import LinkState, Redirect
 from waypost.ports import Clock, RedirectStore
 
@@ -70,7 +79,9 @@ class RedirectHandlers:
             check_query(redirect, query)
             taken = await self._reader.use_click(cached.short_code)
             if taken is not None:
-                # Taken is taken, also if the link's time is up by now and it leads nowhere.
-                return answer(taken, self._clock.now(), query)
+                # Taken is taken, also if the link's time is up by now and it leads nowhere; and if it has only just
+                # begun to forward queries, of which this one is too long, it goes without.
+                fits = len(query) <= MAX_QUERY_BYTES
+                return answer(taken, self._clock.now(), query if fits else b"")
             redirect = await self._reader.read_redirect(cached.short_code)
         return Answer(410, state=LinkState.EXHAUSTED)

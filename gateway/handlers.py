@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
+from gateway.breath import Breath
 from gateway.codes import CodeSource, is_code
 from gateway.listing import list_query, next_page_token
 from gateway.requests import Caller, CreateLink, UpdateLink
@@ -26,10 +26,8 @@ from waypost.model import MESH_LIMIT_DOMAIN, EventType, LimitEntry, Link, LinkEv
 from waypost.ports import Clock, Limiter, Storage, UnitOfWork
 
 MAX_BATCH = 1000
-_BREATH = 25
-"""Links of a batch that are checked at once: a large one is tenths of a second of work, for which no redirect waits."""
-_CHUNK = 100
-"""Links of a batch that are stored at once, for the same reason."""
+_CHUNK = 25
+"""Links of a batch that are stored at once: redirects wait for what one statement takes to be made ready."""
 
 Outcome = Link | WaypostError
 """What became of one request of a batch."""
@@ -59,6 +57,8 @@ class LinkHandlers:
 
     async def create(self, request: CreateLink, caller: Caller, reply: Reply[Link]) -> bytes:
         """Stores a new link. Raises `RateLimited`, `InvalidFields`, `AliasTaken`."""
+        if (given := await self._transactions.given_before(reply)) is not None:
+            return given
         await self._admit("create", caller)
         new = self._rules.new_link(request, caller.workspace_id)
 
@@ -76,11 +76,13 @@ class LinkHandlers:
         """Stores many new links, each or why not, in order. Raises `RateLimited`, `InvalidFields`."""
         if not 1 <= len(requests) <= MAX_BATCH:
             raise InvalidFields.one("requests", f"has {len(requests):,} links: give 1 to {MAX_BATCH:,} at once")
+        if (given := await self._transactions.given_before(reply)) is not None:
+            return given
         await self._admit("create", caller, len(requests))
         checked: list[NewLink | InvalidFields] = []
-        for place, request in enumerate(requests):
-            if place % _BREATH == 0:
-                await asyncio.sleep(0)
+        breath = Breath()
+        for request in requests:
+            await breath.taken()
             try:
                 checked.append(self._rules.new_link(request, caller.workspace_id))
             except InvalidFields as error:
@@ -116,6 +118,8 @@ class LinkHandlers:
 
     async def update(self, request: UpdateLink, caller: Caller, reply: Reply[Link]) -> bytes:
         """Changes a link. Raises `InvalidFields`, `LinkNotFound`, `LinkGone`, `EtagMismatch`."""
+        if (given := await self._transactions.given_before(reply)) is not None:
+            return given
         changes = self._rules.changes(request)
 
         async def change(work: UnitOfWork) -> Change[Link]:
@@ -165,11 +169,11 @@ class LinkHandlers:
             place: self._codes.candidates() for place, link in enumerate(links) if not link.short_code
         }
         outcomes: dict[int, Link | AliasTaken] = {}
+        breath = Breath()
         waiting = dict(enumerate(links))
         while waiting:
-            for count, place in enumerate(waiting.keys() & candidates.keys()):
-                if count % _CHUNK == _CHUNK - 1:
-                    await asyncio.sleep(0)
+            for place in waiting.keys() & candidates.keys():
+                await breath.taken()
                 waiting[place] = replace(waiting[place], short_code=next(candidates[place], "") or _no_code_left())
             # Rivals that take several codes take them in one order, so that none waits for the other in a circle.
             order = sorted(waiting, key=lambda place: waiting[place].short_code.lower())

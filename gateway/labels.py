@@ -12,6 +12,8 @@ from waypost.errors import FieldViolation, InvalidFields
 MAX_TITLE_CHARS = 256
 MAX_TAGS = 20
 MAX_TAG_CHARS = 50
+MAX_GIVEN_TAGS = 1000
+"""Repeated ones count once, but not without end."""
 
 # NFC composes four characters to one at most. What is longer still is not normalised: a run of marks would cost the
 # square of its length.
@@ -54,6 +56,8 @@ def tags_of(tags: Sequence[str]) -> tuple[str, ...]:
     # A dict keeps the order; as keys, what differs in form only is one.
     kept: dict[str, None] = {}
     violations: list[FieldViolation] = []
+    if len(tags) > MAX_GIVEN_TAGS:
+        raise InvalidFields.one("tags", f"has {len(tags):,} tags: give {MAX_TAGS} at most")
     for index, raw in enumerate(tags):
         # Who sends thousands of bad tags learns enough from the first ones, and the answer stays small.
         if len(violations) == MAX_TAGS:

@@ -18,6 +18,7 @@ from waypost.errors import (
     LinkWarned,
     Overloaded,
     RequestTooLarge,
+    RouteNotFound,
     WaypostError,
 )
 from waypost.ids import correlation_id
@@ -43,6 +44,7 @@ _PROBLEMS: dict[type[BaseException], tuple[int, Page]] = {
         Page("This link may be harmful", "Open it in a browser to decide whether to go on.", alert=True),
     ),
     LinkNotFound: (404, Page("No such link", "There is no link with this address. Check it for a slip of the pen.")),
+    RouteNotFound: (404, Page("Nothing here", "There is nothing at this address. Check it for a slip of the pen.")),
     LinkGone: _GONE,
     LinkExhausted: (
         410,
@@ -78,12 +80,14 @@ def error_of(short_code: str, answer: Answer) -> WaypostError:
             return LinkNotFound(short_code)
 
 
-def problem(request: Request, error: BaseException) -> Response:
+def problem(request: Request, error: BaseException, http_status: int = 0) -> Response:
     """A page for who prefers HTML; else a `google.rpc.Status`, or for who asks for that the same as RFC 9457's problem.
 
-    What is no error of ours is a defect: the log has its cause, and who asked has the log's correlation id.
+    `http_status`: another than the error's own. What is no error of ours is a defect: the log has its cause, and who
+    asked has the log's correlation id.
     """
-    http_status, page = _PROBLEMS.get(type(error), _DEFECT)
+    own_status, page = _PROBLEMS.get(type(error), _DEFECT)
+    http_status = http_status or own_status
     own_id = ""
     if http_status == 500:
         own_id = correlation_id(request.headers.get("x-correlation-id"), request.headers.get("x-request-id"))

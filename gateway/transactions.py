@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
+import structlog
+
 from gateway.cache import Mark, RedirectCache
-from waypost.errors import IdempotencyKeyInUse
+from waypost.errors import IdempotencyKeyInUse, WaypostError
 from waypost.model import EventType, IdempotencyKey, Link, LinkEvent, Redirect
 from waypost.ports import Storage, UnitOfWork
 
@@ -47,6 +49,14 @@ class Transactions:
         # Gone with the last that holds or waits for it.
         self._turns: WeakValueDictionary[tuple[object, ...], asyncio.Lock] = WeakValueDictionary()
 
+    async def given_before(self, reply: Reply[Any]) -> bytes | None:
+        """What the same request was answered before; None: nothing, or it has no key.
+
+        To be asked before the limiter and before any check: what was right when it was done need not be right any more.
+        Raises `IdempotencyKeyReused`, `DependencyUnavailable`.
+        """
+        return None if reply.key is None else await self._storage.read_answer(reply.key)
+
     async def run(self, change: Callable[[UnitOfWork], Awaitable[Change[T]]], reply: Reply[T]) -> bytes:
         """Makes the change unless it was made before with the same key; returns the answer's bytes.
 
@@ -56,8 +66,12 @@ class Transactions:
         async with self._turn(reply.key):
             future = asyncio.ensure_future(self._run(change, reply))
             self._under_way.add(future)
-            future.add_done_callback(self._forget)
-            return await asyncio.shield(future)
+            future.add_done_callback(self._under_way.discard)
+            try:
+                return await asyncio.shield(future)
+            except asyncio.CancelledError:
+                future.add_done_callback(_look_at)
+                raise
 
     @asynccontextmanager
     async def _turn(self, key: IdempotencyKey | None) -> AsyncIterator[None]:
@@ -103,10 +117,12 @@ class Transactions:
         else:
             self._cache.invalidate(event.link.short_code, event.link.version)
 
-    def _forget(self, future: asyncio.Future[Any]) -> None:
-        self._under_way.discard(future)
-        if not future.cancelled():
-            future.exception()
+
+def _look_at(future: asyncio.Future[Any]) -> None:
+    """Logs a defect that nobody waits to hear of; other errors concern only who has gone."""
+    error = None if future.cancelled() else future.exception()
+    if error is not None and not isinstance(error, WaypostError):
+        structlog.get_logger().error("change failed after its caller had gone", exc_info=error)
 
 
 def redirect_of(link: Link) -> Redirect:

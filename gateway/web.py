@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,7 +13,7 @@ from gateway.following import RedirectHandlers
 from gateway.pages import HTML_HEADERS, Page, message
 from gateway.problems import problem
 from gateway.visits import VisitMetrics, Visits
-from waypost.errors import LinkNotFound
+from waypost.errors import RouteNotFound
 from waypost.rpc.health import Health
 
 
@@ -46,10 +44,9 @@ def web_app(visitors: RedirectHandlers, health: Health, metrics: VisitMetrics, p
 
     async def elsewhere(request: Request, error: Exception) -> Response:
         status: int = getattr(error, "status_code", 404)
-        if status == 404:
-            return problem(request, LinkNotFound(request.scope["path"].strip("/")))
-        own: Mapping[str, str] = getattr(error, "headers", None) or {}
-        return JSONResponse({"code": 12, "message": f"{request.method} is not served here", "details": []}, status, own)
+        answer = problem(request, RouteNotFound(), status)
+        answer.headers.update(getattr(error, "headers", None) or {})
+        return answer
 
     pages = [
         Route("/", front),

@@ -18,6 +18,7 @@
     ├── DependencyUnavailable    something the call needs does not answer
     ├── Draining                 the server is going away
     ├── DeadlineExceeded
+    ├── RouteNotFound            the HTTP interface has no such path
     └── UnknownMethod
 
 Handlers and adapters raise these; `waypost.rpc.status` alone turns them into gRPC statuses, `gateway.problems` into
@@ -195,6 +196,13 @@ class DeadlineExceeded(WaypostError):
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
         super().__init__(f"the call did not finish within its {timeout:.3f} s")
+
+
+class RouteNotFound(WaypostError):
+    """The HTTP interface has nothing at this path, or not with this method."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing is served at this path with this method")
 
 
 class UnknownMethod(WaypostError):

@@ -90,6 +90,13 @@ class Storage(Protocol):
         """Reads one link outside any transaction."""
         ...
 
+    async def read_answer(self, key: IdempotencyKey) -> bytes | None:
+        """What was answered to this key, outside any transaction; None: nothing, or more than 24 hours ago.
+
+        Raises `IdempotencyKeyReused` if the key came with another request.
+        """
+        ...
+
     async def list_links(self, workspace_id: UUID, query: ListQuery, now: datetime) -> LinkPage:
         """Reads a page of links outside any transaction; `now` decides what has expired."""
         ...

@@ -197,7 +197,7 @@ def test_too_few_and_too_many(many: Api, links_channel: grpc.Channel, number: in
     )
     assert list(in_json) == ["requests"]
     assert in_json == over_grpc
-    assert f"{number:,}" in in_json["requests"]
+    assert ("more than 1,000" if number else "0") in in_json["requests"]
     assert many.sql("SELECT count(*) FROM links")[0][0] == before
 
 

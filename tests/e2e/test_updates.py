@@ -158,7 +158,7 @@ def test_nothing_to_change_is_refused_with_the_way_to_clear(api: Api, fields: di
     before = full(api)
     sentence = bad_fields(api.update(before["short_code"], **fields))
     assert list(sentence) == ["update_mask"]
-    assert "to be cleared" in sentence["update_mask"]
+    assert "to clear it" in sentence["update_mask"]
     assert api.link(before["short_code"]) == before
 
 

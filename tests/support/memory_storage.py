@@ -47,6 +47,9 @@ class MemoryStorage:
         self.asked.append(short_code)
         return self.links.get(short_code)
 
+    async def read_answer(self, key: IdempotencyKey) -> bytes | None:
+        return await MemoryAnswers(self).claim(key)
+
     async def list_links(self, workspace_id: UUID, query: ListQuery, now: datetime) -> LinkPage:
         self.lists.append((workspace_id, query, now))
         return LinkPage(tuple(self.links.values())[: query.size], self.next_page)

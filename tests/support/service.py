@@ -28,6 +28,7 @@ from waypost.api.v1 import error_reason_pb2, link_service_pb2, link_service_pb2_
 from waypost.api.v1 import rate_limit_service_pb2 as limits_pb
 from waypost.rpc.context import CallContext
 from waypost.rpc.health import Check, Health
+from waypost.rpc.methods import MessageCap
 from waypost.rpc.process import Ports, Service, serve
 from waypost.rpc.status import DETAILS_KEY
 from waypost.settings import ServiceSettings
@@ -299,7 +300,7 @@ async def running(
     tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
     log_level: str = "info",
     control_port: int = 0,
-    message_caps: Mapping[str, int] = {},
+    message_caps: Mapping[str, MessageCap] = {},
     **settings: Any,
 ) -> AsyncIterator[Running]:
     """A service of these servicers for the time of the block; `settings` as fields of `ServiceSettings`."""

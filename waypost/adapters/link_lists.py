@@ -22,7 +22,8 @@ from waypost.listing import Cursor, LinkPage, ListQuery
 from waypost.model import Link, LinkState
 
 MAX_PAGE_BYTES = 2 * 1024 * 1024
-"""Of the URLs and titles of a page: one of many long ones ends early."""
+"""Of the links of a page, about: one of many long ones ends early, since gRPC clients take 4 MiB."""
+_ROW_BYTES = 300
 
 MAX_ROUNDS = 5
 """Statements of which none finds anything before an empty page is returned."""
@@ -127,7 +128,7 @@ def page_of(rows: Sequence[asyncpg.Record], query: ListQuery, link_of: Callable[
     for count, row in enumerate(found):
         if count == query.size or size > MAX_PAGE_BYTES:
             return LinkPage(tuple(map(link_of, found[:count])), _cursor(found[count - 1], query))
-        size += len(row["original_url"]) + len(row["title"])
+        size += _ROW_BYTES + sum(map(_bytes, (row["original_url"], row["title"], *row["tags"])))
     cut = bool(rows) and rows[-1]["place"] == MAX_SCANNED
     return LinkPage(tuple(map(link_of, found)), _cursor(rows[-1], query) if cut else None)
 
@@ -148,6 +149,10 @@ def _choice(query: ListQuery, measures: Sequence[Measure]) -> tuple[Source | Non
     if not edges or not by_time(query):
         return None, False
     return (min if query.order.descending else max)(edges, key=lambda pair: pair[0])[1], False
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _cursor(row: asyncpg.Record, query: ListQuery) -> Cursor:

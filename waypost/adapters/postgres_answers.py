@@ -27,10 +27,17 @@ class PostgresAnswers:
             raise IdempotencyKeyInUse(key.key) from error
         if claimed:
             return None
+        answer = await self.read(key)
+        if answer is None:
+            # Its 24 hours have just passed: the next attempt is the first again.
+            raise IdempotencyKeyInUse(key.key, retry_after=0.1)
+        return answer
+
+    async def read(self, key: IdempotencyKey) -> bytes | None:
+        """What was answered to this key, None if nothing was; raises `IdempotencyKeyReused`."""
         row = await self._session.fetchrow(QUERIES["read_answer"], *_columns(key))
         if row is None or row["answer"] is None:
-            # The sweep has just forgotten it, or an answer without bytes: either way the next attempt finds out.
-            raise IdempotencyKeyInUse(key.key, retry_after=0.1)
+            return None
         if row["fingerprint"] != key.fingerprint:
             raise IdempotencyKeyReused(key.key)
         answer: bytes = row["answer"]

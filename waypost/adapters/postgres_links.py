@@ -17,7 +17,7 @@ from waypost.adapters.postgres_session import Session, unavailable
 from waypost.adapters.queries import QUERIES
 from waypost.errors import DependencyUnavailable
 from waypost.listing import LinkPage, ListQuery
-from waypost.model import Destination, DestinationFlag, Link, NewLink
+from waypost.model import Destination, DestinationFlag, IdempotencyKey, Link, NewLink
 from waypost.search_terms import link_terms
 
 _KNOWN_FLAGS = frozenset(DestinationFlag)
@@ -48,6 +48,11 @@ class PostgresStorage:
         async with self._postgres.connection() as session:
             row = await session.fetchrow(QUERIES["get_link"], short_code)
         return None if row is None else link_of(row)
+
+    async def read_answer(self, key: IdempotencyKey) -> bytes | None:
+        """What was answered to this key, outside any transaction; raises `IdempotencyKeyReused`."""
+        async with self._postgres.connection() as session:
+            return await PostgresAnswers(session).read(key)
 
     async def list_links(self, workspace_id: UUID, query: ListQuery, now: datetime) -> LinkPage:
         """Reads a page of links outside any transaction; `now` decides what has expired."""

@@ -28,6 +28,7 @@ class LockTimeout(DependencyUnavailable):
 
     def __init__(self) -> None:
         super().__init__("postgres", retry_after=1.0)
+        self.args = ("somebody else is changing the same just now; try again in 1 s",)
 
 
 class Session:
@@ -99,14 +100,17 @@ def unavailable() -> DependencyUnavailable:
 
 
 def session_settings(role: str | None, application_name: str, command_timeout: float) -> dict[str, str]:
-    """Server settings of a connection. The server gives up by itself on what nobody waits for any more."""
-    milliseconds = max(1, int(command_timeout * 1000))
+    """Server settings of a connection.
+
+    The server gives up on a statement a little before the client, who would take it for lost with the connection.
+    """
+    milliseconds = max(1, int(command_timeout * 800))
     settings = {
         "application_name": application_name,
         "search_path": "public",
         "timezone": "UTC",
         "statement_timeout": str(milliseconds),
-        "lock_timeout": str(max(1, milliseconds // 2)),
+        "lock_timeout": str(max(1, int(command_timeout * 500))),
         "idle_in_transaction_session_timeout": str(max(5000, 2 * milliseconds)),
     }
     if role:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 import click
 
 from waypost.cli.links import WrongUsage, instant
-from waypost.cli.output import FAILED, fail_lines
+from waypost.cli.output import FAILED, WRONG_USAGE, counted, fail, fail_lines
 from waypost.cli.refusals import OPTIONS, described, refuse, sentences
 from waypost.cli.session import run
 from waypost.cli.show import link_object
@@ -47,6 +48,12 @@ FIELDS: Mapping[str, type] = {
 }
 """What a line of JSON may have."""
 
+NOT_UTF_8 = "is not UTF-8"
+SHOWN = 20
+"""Lines in another encoding that are told, for people: the others have the same cause."""
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
 _KINDS = {str: "a text", list: "a list of texts", int: "a whole number", bool: "true or false"}
 
 # A line has fields, not options; a line that is a URL alone has no other.
@@ -75,8 +82,12 @@ def create_all(
 
 async def make_all(client: Client, where: Server, file: BinaryIO, *, as_json: bool, request_id: str | None) -> int:
     """The same with a client of the Waypost at `where`."""
-    failures = made = 0
-    for number, batch in enumerate(batches(lines(file))):
+    try:
+        found = text_lines(file)
+    except WrongUsage as error:
+        return fail(WRONG_USAGE, str(error), as_json)
+    failures = made = undecodable = 0
+    for number, batch in enumerate(batches(found)):
         usable = [line.link for line in batch if isinstance(line.link, NewLink)]
         try:
             outcomes = iter(await _made(client, usable, None if request_id is None else f"{request_id}/{number}"))
@@ -86,11 +97,16 @@ async def make_all(client: Client, where: Server, file: BinaryIO, *, as_json: bo
             return refuse(error, where, as_json)
         for line in batch:
             outcome = line.link if isinstance(line.link, str) else next(outcomes)
-            _print(line.number, outcome, where, as_json)
+            undecodable += outcome == NOT_UTF_8
+            if as_json or outcome != NOT_UTF_8 or undecodable <= SHOWN:
+                _print(line.number, outcome, where, as_json)
             made += isinstance(outcome, Link)
             failures += not isinstance(outcome, Link)
     if failures and not as_json:
-        return fail_lines(FAILED, [f"{failures:,} of {made + failures:,} links were not made"])
+        said = f"{failures:,} of {counted(made + failures, 'link')} {'was' if failures == 1 else 'were'} not made"
+        left = undecodable - SHOWN
+        more = [f"{counted(left, 'more line')} {'is' if left == 1 else 'are'} not UTF-8"] if left > 0 else []
+        return fail_lines(FAILED, [*more, said])
     return FAILED if failures else 0
 
 
@@ -124,10 +140,18 @@ def _print(number: int, outcome: Link | WaypostError | str, where: Server, as_js
         fail_lines(FAILED, [f"line {number}: {sentence}" for sentence in said])
 
 
-def lines(file: BinaryIO) -> Iterator[Line]:
-    """The lines that are neither empty nor a comment (`#`)."""
+def text_lines(file: BinaryIO) -> Iterator[Line]:
+    """Its lines. Raises `WrongUsage` for a program, an image or text in UTF-16: that is no list with faults in it."""
+    first = file.readline(MAX_LINE + 1)
+    if b"\0" in first or first.startswith(_UTF_16):
+        raise WrongUsage("the file is not text in UTF-8: nothing was made of it")
+    return lines(file, first)
+
+
+def lines(file: BinaryIO, first: bytes | None = None) -> Iterator[Line]:
+    """The lines that are neither empty nor a comment (`#`); `first` has been read already."""
     number = 0
-    while data := file.readline(MAX_LINE + 1):
+    while data := file.readline(MAX_LINE + 1) if number or first is None else first:
         number += 1
         if len(data) > MAX_LINE:
             while data and not data.endswith(b"\n"):
@@ -137,7 +161,7 @@ def lines(file: BinaryIO) -> Iterator[Line]:
         try:
             text = data.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError:
-            yield Line(number, 0, "is not UTF-8")
+            yield Line(number, 0, NOT_UTF_8)
             continue
         if text and not text.startswith("#"):
             try:

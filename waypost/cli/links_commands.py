@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import click
 
 from waypost.cli.options import EXIT_CODES, both, request_id_option, server_option
+from waypost.cli.short_code import ShortCode
 from waypost.cli.ttl import Ttl
 
 STATES = ["active", "warned", "expired", "exhausted", "blocked", "deleted"]
@@ -19,13 +20,18 @@ _expires_at = click.option("--expires-at", metavar="TIME", help="Let the link ex
 _redirect_status = click.option(
     "--redirect-status", type=click.Choice(["301", "302", "307", "308"]), help="HTTP status of the redirect."
 )
-_max_clicks = click.option("--max-clicks", type=int, metavar="N", help="Serve so many redirects in all, exactly.")
+_max_clicks = click.option(
+    "--max-clicks", type=int, metavar="N", help="Serve so many redirects in all, exactly; 0: any number."
+)
 _etag = click.option("--etag", default="", help="Only if the link is still in the state with this etag.")
 
 
 @click.group(epilog=EXIT_CODES)
 def links() -> None:
-    """Make, find, change and delete links of a running Waypost."""
+    """Make, find, change and delete links of a running Waypost.
+
+    A SHORT_CODE may also be given as the whole short address.
+    """
 
 
 @links.command(short_help="Make a short link and print its address.", epilog=EXIT_CODES)
@@ -55,7 +61,7 @@ def create(server: str | None, as_json: bool, **fields: Any) -> None:
 
 
 @links.command(short_help="Show a link.", epilog=EXIT_CODES)
-@click.argument("short_code")
+@click.argument("short_code", type=ShortCode())
 @both
 def get(short_code: str, server: str | None, as_json: bool) -> None:
     """Show the link with this SHORT_CODE, whatever its state."""
@@ -106,7 +112,7 @@ def list_links(server: str | None, as_json: bool, **wanted: Any) -> None:
 
 
 @links.command(short_help="Change a link.", epilog=EXIT_CODES)
-@click.argument("short_code")
+@click.argument("short_code", type=ShortCode())
 @click.option("--url", help="Let it lead there from now on.")
 @click.option("--title", help="Call it so; an empty one takes the title away.")
 @click.option("--tag", "tags", multiple=True, help="Label in place of those it has; may be given several times.")
@@ -135,7 +141,7 @@ def update(server: str | None, as_json: bool, **changes: Any) -> None:
 
 
 @links.command(short_help="Take a link out of service.", epilog=EXIT_CODES)
-@click.argument("short_code")
+@click.argument("short_code", type=ShortCode())
 @_etag
 @request_id_option
 @both
@@ -150,7 +156,7 @@ def delete(server: str | None, as_json: bool, **which: Any) -> None:
 
 
 @links.command(short_help="Put a deleted link back into service.", epilog=EXIT_CODES)
-@click.argument("short_code")
+@click.argument("short_code", type=ShortCode())
 @_etag
 @request_id_option
 @both
@@ -162,7 +168,7 @@ def undelete(server: str | None, as_json: bool, **which: Any) -> None:
 
 
 @links.command(short_help="Say what a visit to a link would get.", epilog=EXIT_CODES)
-@click.argument("short_code")
+@click.argument("short_code", type=ShortCode())
 @both
 def resolve(short_code: str, server: str | None, as_json: bool) -> None:
     """Say what a visit to the link with this SHORT_CODE would get now. It counts as no click."""

@@ -28,6 +28,11 @@ def fail_lines(exit_code: int, messages: Sequence[str]) -> int:
     return exit_code
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 link`, `2 links`, `1,200 links`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def printable(text: str) -> str:
     """The text without what a terminal would obey: control characters, line breaks, marks that turn its direction."""
     return "".join(char if char.isprintable() else " " for char in text)

@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from waypost.cli.output import FAILED, NO_ANSWER, fail, fail_lines
 from waypost.client import RemoteError, Unreachable
 from waypost.client.channel import Server
-from waypost.errors import InvalidFields, WaypostError
+from waypost.errors import InvalidFields, LinkGone, WaypostError
 from waypost.rpc.status import DOMAIN, to_status
 
 OPTIONS = {
@@ -54,6 +54,8 @@ def sentences(error: WaypostError, server: Server, names: Mapping[str, str] = OP
             yield f"{head}{dot}{names.get(tail, tail)} {violation.description}"
         return
     message = _message(error, server)
+    if isinstance(error, LinkGone) and not error.expired and error.short_code:
+        message += f" (`waypost links undelete {error.short_code}` brings it back)"
     own_id = error.metadata.get("correlation_id") if isinstance(error, RemoteError) else None
     yield f"{message} ({own_id})" if own_id else message
 
@@ -68,11 +70,17 @@ def described(error: WaypostError, server: Server) -> dict[str, Any]:
 
 
 def _message(error: WaypostError, server: Server) -> str:
-    if not isinstance(error, Unreachable):
-        return str(error)
+    return no_answer(error, server) if isinstance(error, Unreachable) else str(error)
+
+
+def no_answer(error: Unreachable, server: Server) -> str:
+    """That nobody answers, and what to look at."""
     # Without TLS there is one cause: nobody listens there, or somebody else does.
-    cause = f" ({error.cause})" if server.tls else ""
-    return f"no Waypost answers at {server.address}: is `waypost up` running, or is --server wrong?{cause}"
+    cause = ""
+    if server.tls:
+        cause = " (no TLS there?)" if "WRONG_VERSION_NUMBER" in error.cause else f" ({error.cause})"
+    question = "is `waypost up` running, or is --server (WAYPOST_SERVER) wrong?"
+    return f"no Waypost answers at {server.address}: {question}{cause}"
 
 
 def _status(error: WaypostError) -> tuple[grpc.StatusCode, status_pb2.Status]:

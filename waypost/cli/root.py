@@ -9,12 +9,14 @@ import sys
 import click
 
 import waypost
+from waypost.cli.completion import CompletionCommand
 from waypost.cli.links_commands import links
 from waypost.cli.options import CONTEXT, EXIT_CODES, json_option
 from waypost.cli.transfer.commands import export_command, import_command
 
 
 @click.group(context_settings=CONTEXT, epilog=EXIT_CODES)
+@click.version_option(waypost.__version__, message="waypost %(version)s")
 def cli() -> None:
     """Waypost: short links that stay up under abuse.
 
@@ -74,16 +76,20 @@ def version(as_json: bool) -> None:
     click.echo(json.dumps({"version": waypost.__version__}) if as_json else f"waypost {waypost.__version__}")
 
 
-@cli.command(short_help="Print what makes a shell complete these commands.", epilog=EXIT_CODES)
+@cli.command(cls=CompletionCommand, short_help="Print what makes a shell complete these commands.", epilog=EXIT_CODES)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), required=False)
 def completion(shell: str | None) -> None:
     """Print the script that makes SHELL complete `waypost` commands  [default: the shell of $SHELL].
 
     \b
     To have it in every new shell:
-      bash:  echo 'eval "$(waypost completion bash)"' >> ~/.bashrc
-      zsh:   echo 'eval "$(waypost completion zsh)"' >> ~/.zshrc
-      fish:  waypost completion fish > ~/.config/fish/completions/waypost.fish
+      bash:  echo 'eval "$(PROGRAM completion bash)"' >> ~/.bashrc
+      zsh:   echo 'eval "$(PROGRAM completion zsh)"' >> ~/.zshrc
+      fish:  PROGRAM completion fish > ~/.config/fish/completions/waypost.fish
+
+    \b
+    For the shell to find `waypost` itself:
+      export PATH=FOLDER:$PATH
     """
     from waypost.cli import completion as commands
 

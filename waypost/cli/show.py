@@ -59,7 +59,11 @@ def resolution_object(answer: Resolution) -> dict[str, Any]:
 
 def resolution_card(answer: Resolution) -> str:
     """The answer, one field a line."""
-    return _card({**resolution_object(answer), "state": "no such link" if answer.state is None else answer.state.value})
+    location = answer.location
+    if not location and 300 <= answer.http_status < 400:
+        location = "(destination told only for a click: the link has max_clicks)"
+    state = "no such link" if answer.state is None else answer.state.value
+    return _card({**resolution_object(answer), "location": location, "state": state})
 
 
 def timestamp(at: datetime) -> str:

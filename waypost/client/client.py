@@ -41,6 +41,9 @@ class Client:
         async with Client("localhost:8080") as client:
             link = await client.create("https://example.com/", alias="talk")
 
+    It reads no settings: WAYPOST_SERVER is for the `waypost` command, and `Client()` talks to `localhost:8080` whatever
+    that says.
+
     Any number of tasks may share one; `channels` connections take calls in turn. `root_certificates` (PEM) are trusted
     in place of the usual ones.
 
@@ -49,9 +52,9 @@ class Client:
     of its own. Give one yourself if your program may be started again in the middle: for 24 hours the same request
     under the same id is done once.
 
-    Every failure is a `WaypostError`: those of `waypost.errors` that the server sends, `Unreachable` when nobody
-    answers, `DeadlineExceeded` when the time is up, `ClientClosed`, and `RemoteError` for whatever else a server may
-    say.
+    Every failure is a `WaypostError`: those of `waypost.errors` that the server sends, `DeadlineExceeded` of the same
+    when the time is up, and three of `waypost.client.errors`: `Unreachable` when nobody listens there, `ClientClosed`,
+    and `RemoteError` for whatever else a server may say.
     """
 
     def __init__(

@@ -106,6 +106,7 @@ _BY_REASON: Mapping[str, Callable[[_Received], WaypostError]] = {
     "ERROR_REASON_DEPENDENCY_UNAVAILABLE": lambda got: errors.DependencyUnavailable(got.text("dependency"), got.delay),
     "ERROR_REASON_DRAINING": lambda got: errors.Draining(),
     "ERROR_REASON_DEADLINE_EXCEEDED": lambda got: errors.DeadlineExceeded(got.number("timeout_ms") / 1000),
+    "ERROR_REASON_ROUTE_NOT_FOUND": lambda got: errors.RouteNotFound(),
     "ERROR_REASON_UNKNOWN_METHOD": lambda got: errors.UnknownMethod(got.text("method")),
 }
 """How each reason becomes an error; those that are missing here become a `RemoteError`."""

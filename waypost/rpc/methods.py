@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from waypost.errors import MalformedRequest, RequestTooLarge, UnknownMethod
+from waypost.errors import InvalidFields, MalformedRequest, RequestTooLarge, UnknownMethod
 from waypost.rpc import chain
 from waypost.rpc.context import CallContext
 
@@ -87,20 +87,77 @@ NO_MESSAGE = _NoMessage()
 
 
 @dataclass(frozen=True, slots=True)
+class MessageCap:
+    """What a method takes: `size` bytes, and `items` of its field number 1, a list of messages named `field`; 0: any.
+
+    An empty item is two bytes that become hundreds when they are parsed, so items are counted before.
+    """
+
+    size: int
+    items: int = 0
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MessageCaps:
-    """The largest request message of each method, in bytes: `others`, unless the method's full name is in `own`."""
+    """The bounds of each method's request: `others` bytes, unless the method's full name is in `own`."""
 
     others: int
-    own: Mapping[str, int] = field(default_factory=dict)
+    own: Mapping[str, MessageCap] = field(default_factory=dict)
 
     @property
     def largest(self) -> int:
         """What a transport must let through."""
-        return max(self.others, *self.own.values(), 0)
+        return max(self.others, *(cap.size for cap in self.own.values()), 0)
 
-    def of(self, method: str) -> int:
-        """The cap of a method by its full name, `/package.Service/Method`."""
-        return self.own.get(method, self.others)
+    def check(self, method: str, request: bytes) -> None:
+        """Raises `RequestTooLarge` if the request is larger than its method takes, by its full name."""
+        cap = self.own.get(method)
+        size = self.others if cap is None else cap.size
+        if len(request) > size:
+            raise RequestTooLarge(len(request), size)
+        if cap is not None and cap.items and has_more_items(request, cap.items):
+            raise InvalidFields.one(cap.field, f"has more than {cap.items:,} items: give fewer at once")
+
+
+def has_more_items(message: bytes, most: int) -> bool:
+    """Whether a serialised message has field number 1, as bytes, more than `most` times; False for what is no message.
+
+    Source: https://protobuf.dev/programming-guides/encoding/. Looks at as many fields as that takes, and not into them.
+    """
+    place = count = 0
+    try:
+        while place < len(message):
+            tag, place = _varint(message, place)
+            kind = tag & 7
+            if kind == 2:
+                length, place = _varint(message, place)
+                place += length
+                count += tag >> 3 == 1
+                if count > most:
+                    return True
+            elif kind == 0:
+                _, place = _varint(message, place)
+            elif kind in (1, 5):
+                place += 8 if kind == 1 else 4
+            else:
+                # Groups: no message of ours has any, and the parser knows what to say of them.
+                return False
+    except IndexError:
+        pass  # cut off: also for the parser to say
+    return False
+
+
+def _varint(message: bytes, place: int) -> tuple[int, int]:
+    """The number that begins here, and where it ends. Raises `IndexError`."""
+    value = shift = 0
+    while True:
+        byte = message[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+        shift += 7
 
 
 def endpoint(table: MethodTable, caps: MessageCaps | None = None) -> chain.Handler:
@@ -112,8 +169,8 @@ def endpoint(table: MethodTable, caps: MessageCaps | None = None) -> chain.Handl
             raise UnknownMethod(context.method)
         if request is NO_MESSAGE:
             raise MalformedRequest(context.method)
-        if caps is not None and len(request) > (most := caps.of(context.method)):
-            raise RequestTooLarge(len(request), most)
+        if caps is not None:
+            caps.check(context.method, request)
         try:
             message = method.parse(request)
         except DecodeError:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from waypost.rpc import chain
 from waypost.rpc.health import Check, Health
 from waypost.rpc.http import HttpServer, metrics_app
-from waypost.rpc.methods import MessageCaps, endpoint, method_table
+from waypost.rpc.methods import MessageCap, MessageCaps, endpoint, method_table
 from waypost.rpc.ports import PortInUse, listen
 from waypost.rpc.server import HEALTH_CHECK, RpcServer, RpcServerOptions
 from waypost.setting_names import SETTING_NAMES
@@ -97,7 +97,7 @@ class Service:
     web_port: int = 0
     tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     on_ports: Callable[[Ports], None] | None = None
-    message_caps: Mapping[str, int] = field(default_factory=dict)
+    message_caps: Mapping[str, MessageCap] = field(default_factory=dict)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 

@@ -286,6 +286,11 @@ def _(error: errors.DeadlineExceeded) -> RpcStatus:
 
 
 @_status.register
+def _(error: errors.RouteNotFound) -> RpcStatus:
+    return RpcStatus(grpc.StatusCode.NOT_FOUND, str(error), (_info(ErrorReason.ERROR_REASON_ROUTE_NOT_FOUND),))
+
+
+@_status.register
 def _(error: errors.UnknownMethod) -> RpcStatus:
     return RpcStatus(
         grpc.StatusCode.UNIMPLEMENTED,

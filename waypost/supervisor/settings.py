@@ -122,6 +122,11 @@ class SupervisorSettings(Settings):
         return f"http://{address(WILDCARDS.get(self.http_host, self.http_host), self.http_port)}"
 
     @property
+    def reached_by_others(self) -> bool:
+        """Whether Envoy listens on more than this machine's own loopback."""
+        return not (self.http_host.startswith("127.") or self.http_host in ("localhost", "::1"))
+
+    @property
     def public_address(self) -> str:
         """The address that short links begin with."""
         return self.public_url or self.http_address

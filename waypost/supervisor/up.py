@@ -49,6 +49,12 @@ async def _run(settings: SupervisorSettings, env: Mapping[str, str], data: DataD
     console = console_for(sys.stdout, sys.stderr)
     for sentence in reserved_in_use(env):
         console.notice("setting_without_effect", sentence, "warning")
+    if settings.reached_by_others and not settings.public_url:
+        console.notice(
+            "public_url_missing",
+            f"WAYPOST_PUBLIC_URL is not set: links read {settings.http_address}/..., which leads others nowhere",
+            "warning",
+        )
     welcome = Welcome(
         url=settings.http_address,
         grpc=address(settings.service_host, settings.control_port("gateway")),

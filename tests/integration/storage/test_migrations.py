@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -21,6 +23,9 @@ from waypost.adapters.migrate import (
     migrations,
     status,
 )
+from waypost.adapters.postgres import Postgres
+from waypost.adapters.postgres_links import PostgresStorage
+from waypost.listing import LinkFilter, ListQuery
 from waypost.model import DEFAULT_WORKSPACE
 
 RELEASES = sorted(Path(__file__).with_name("releases").glob("*.sql"))
@@ -84,6 +89,38 @@ async def test_from_a_release_with_its_rows(empty: Database, release: Path) -> N
             assert sorted(map(repr, now)) == sorted(map(repr, old)), f"{table}: what was there is still there"
     finally:
         await connection.close()
+
+
+async def test_links_of_the_release_before_lists_are_found_by_their_words(empty: Database) -> None:
+    url = "https://www.Shop.Example/Annual-Report_2026/f%C3%BCr?secret=1#top"
+    await migrate(empty.url(), steps=STEPS[:4])
+    await query(
+        empty,
+        "INSERT INTO links (workspace_id, short_code, original_url, redirect_status) "  # noqa: S608
+        f"VALUES ('{DEFAULT_WORKSPACE}', 'Spring-Sale', '{url}', 302)",
+    )
+    before = (await query(empty, "SELECT version, updated_at FROM links"))[0]
+    await migrate(empty.url())
+    terms = {row["term"] for row in await query(empty, "SELECT term FROM link_terms")}
+    assert terms == {
+        f"={word}" for word in ["spring", "sale", "shop", "example", "annual", "report", "2026", "f", "c3", "bcr"]
+    }
+    assert (await query(empty, "SELECT version, updated_at FROM links"))[0] == before
+    async with Postgres(empty.url("waypost_api")) as pool:
+        storage = PostgresStorage(pool, "https://way.example")
+        found = LinkFilter(words=("annual", "sale"))
+        page = await storage.list_links(DEFAULT_WORKSPACE, ListQuery(found), datetime.now(UTC))
+        assert [link.short_code for link in page.links] == ["Spring-Sale"]
+        # Its next change brings the words as they are made today, and none of the old ones stays.
+        async with storage.unit_of_work() as work:
+            link = await work.links.lock("Spring-Sale")
+            assert link is not None
+            await work.links.update(link, replace(link, title="New"))
+            await work.commit()
+    terms = {row["term"] for row in await query(empty, "SELECT term FROM link_terms")}
+    assert terms == {
+        f"={word}" for word in ["spring", "sale", "new", "shop", "example", "annual", "report", "2026", "für"]
+    }
 
 
 async def test_a_newer_schema_is_left_alone(empty: Database) -> None:

@@ -69,6 +69,29 @@ def test_an_empty_file_makes_nothing(links: Command) -> None:
     assert links.said("batch", "-", stdin="\n# nothing\n") == ""
 
 
+@pytest.mark.parametrize("data", [b"\x7fELF\x02\0\xff\n" * 50, f"{URL}\n".encode("utf-16")], ids=["program", "utf-16"])
+def test_a_file_that_is_no_text_is_refused_as_a_whole(links: Command, data: bytes) -> None:
+    result = links("batch", "-", stdin=data)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "waypost: the file is not text in UTF-8: nothing was made of it\n"
+    assert "not text" in json.loads(links("batch", "-", "--json", stdin=data).stderr)["message"]
+
+
+def test_lines_in_another_encoding_are_told_twenty_times(links: Command) -> None:
+    data = f"{URL}\n".encode() + f"{URL}ü\n".encode("latin-1") * 50 + f"{URL}\n".encode()
+    result = links("batch", "-", stdin=data)
+    assert (result.exit_code, len(result.stdout.splitlines())) == (1, 2)
+    said = result.stderr.splitlines()
+    assert said[:20] == [f"waypost: line {number}: is not UTF-8" for number in range(2, 22)]
+    assert said[20:] == ["waypost: 30 more lines are not UTF-8", "waypost: 50 of 52 links were not made"]
+    # Programs are told of every line.
+    assert len(links("batch", "-", "--json", stdin=data).stdout.splitlines()) == 52
+
+
+def test_one_link_is_no_plural(links: Command) -> None:
+    assert links("batch", "-", stdin="javascript:x\n").stderr.endswith("\nwaypost: 1 of 1 link was not made\n")
+
+
 def test_no_such_file(links: Command) -> None:
     result = links("batch", "/no/such/file")
     assert (result.exit_code, result.stdout) == (2, "")

@@ -54,17 +54,54 @@ def test_an_offer_loads_no_library_that_takes_time() -> None:
     assert loaded([], env) == "[]"
 
 
-def test_bash_completes() -> None:
-    bash = shutil.which("bash")
-    if bash is None:
+@pytest.fixture
+def bash() -> str:
+    """Where it is."""
+    found = shutil.which("bash")
+    if found is None:
         reason = "bash is missing"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
+    return found
+
+
+def shell(bash: str, program: str, **env: str) -> str:
+    """What it prints, when all is well."""
+    done = subprocess.run(
+        [bash, "-c", program], env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("folder", ["bin", "my own bin"])
+def test_the_line_for_bash_works_where_the_shell_does_not_find_the_program(
+    bash: str, folder: str, tmp_path: Path
+) -> None:
+    program = tmp_path / folder / "waypost"
+    program.parent.mkdir()
+    program.symlink_to(PROGRAMS / "waypost")
+    usual = ":".join(one for one in os.environ["PATH"].split(":") if not (Path(one) / "waypost").exists())
+    told = shell(bash, '"$PROGRAM" completion --help', PROGRAM=str(program), PATH=usual)
+    (line,) = (line for line in told.splitlines() if line.endswith(">> ~/.bashrc"))
+    shell(bash, line.partition(":")[2], HOME=str(tmp_path), PATH=usual)
+    assert "complete -o nosort -F _waypost_completion waypost" in shell(
+        bash, '. "$HOME/.bashrc"; complete -p waypost', HOME=str(tmp_path), PATH=usual
+    )
+    # And what makes the shell find it does.
+    (line,) = (line for line in told.splitlines() if "export PATH=" in line)
+    assert shell(bash, f"{line}; command -v waypost", PATH=usual) == f"{program}\n"
+
+
+def test_the_lines_are_short_where_the_shell_finds_the_program(bash: str) -> None:
+    told = shell(bash, "waypost completion --help", PATH=f"{PROGRAMS}:{os.environ['PATH']}")
+    assert """echo 'eval "$(waypost completion bash)"' >> ~/.bashrc""" in told
+
+
+def test_bash_completes(bash: str) -> None:
     program = (
         'eval "$(waypost completion bash)"; COMP_WORDS=(waypost links und); COMP_CWORD=2;'
         ' _waypost_completion waypost; echo "${COMPREPLY[@]}"'
     )
-    env = {**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
-    done = subprocess.run([bash, "-c", program], env=env, capture_output=True, text=True, check=False, timeout=30)
-    assert (done.stdout, done.stderr) == ("undelete\n", "")
+    assert shell(bash, program, PATH=f"{PROGRAMS}:{os.environ['PATH']}") == "undelete\n"

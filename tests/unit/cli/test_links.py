@@ -110,7 +110,7 @@ def test_update_delete_and_undelete_say_what_became_of_the_link(links: Command) 
     assert links.said("delete", code) == f"deleted {short_url}\n"
     assert rows(links.said("get", code))["state"] == "deleted"
     (said,) = refused(links, "update", code, "--title", "y")
-    assert "deleted" in said
+    assert said.endswith(f"(`waypost links undelete {code}` brings it back)")
     assert links.said("undelete", code) == f"undeleted {short_url}\n"
     assert links.json("get", code)["state"] == "LINK_STATE_ACTIVE"
 
@@ -159,13 +159,16 @@ def test_nobody_answers(links: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     (said,) = refused(links, "get", "x", "--server", f"127.0.0.1:{port}", code=3)
-    assert said == (f"no Waypost answers at 127.0.0.1:{port}: is `waypost up` running, or is --server wrong?")
+    where = "--server (WAYPOST_SERVER)"
+    assert said == f"no Waypost answers at 127.0.0.1:{port}: is `waypost up` running, or is {where} wrong?"
     result = links("get", "x", "--server", f"127.0.0.1:{port}", "--json")
     assert (result.exit_code, result.stdout) == (3, "")
     assert json.loads(result.stderr)["code"] == "UNAVAILABLE"
     # Behind TLS there are more reasons than one.
     (said,) = refused(links, "get", "x", "--server", f"https://127.0.0.1:{port}", code=3)
     assert said.endswith("refused)")
+    (said,) = refused(links, "get", "x", "--server", f"https://{links.address}", code=3)
+    assert said.endswith("wrong? (no TLS there?)")
 
 
 @pytest.mark.parametrize(

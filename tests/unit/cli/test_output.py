@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from waypost.cli.output import fail, fail_lines
+from waypost.cli.output import counted, fail, fail_lines
 
 
 def test_one_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,3 +26,8 @@ def test_an_object_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_several_things(capsys: pytest.CaptureFixture[str]) -> None:
     assert fail_lines(1, ["one", "two"]) == 1
     assert capsys.readouterr().err == "waypost: one\nwaypost: two\n"
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 links"), (1, "1 link"), (2, "2 links"), (1200, "1,200 links")])
+def test_one_is_no_plural(count: int, text: str) -> None:
+    assert counted(count, "link") == text

@@ -71,6 +71,13 @@ def loaded(words: list[str], env: dict[str, str]) -> str:
     return done.stdout.splitlines()[-1]
 
 
+def test_the_version_is_an_option_as_well() -> None:
+    told = CliRunner().invoke(cli, ["version"], prog_name="waypost")
+    asked = CliRunner().invoke(cli, ["--version"], prog_name="waypost")
+    assert (asked.exit_code, asked.stdout) == (0, told.stdout)
+    assert asked.stdout.startswith("waypost ")
+
+
 def test_a_command_alone_shows_its_help() -> None:
     for words in ([], ["links"]):
         result = CliRunner().invoke(cli, words, prog_name="waypost")

@@ -8,7 +8,8 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from waypost.api.v1 import link_service_pb2 as pb
-from waypost.cli.show import link_object, resolution_object, timestamp
+from waypost.cli.show import link_object, resolution_card, resolution_object, timestamp
+from waypost.client import LinkState, Resolution
 from waypost.client.convert import link_from_proto, resolution_from_proto
 
 AT = datetime(2031, 1, 1, 12, 30, tzinfo=UTC)
@@ -43,6 +44,21 @@ def test_a_resolution_is_the_same_json_as_protobufs() -> None:
     answer.valid_for.FromTimedelta(timedelta(seconds=90))
     wanted = MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     assert resolution_object(resolution_from_proto(answer)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "shown"),
+    [
+        (302, LinkState.ACTIVE, True),
+        (410, LinkState.EXHAUSTED, False),
+        (404, None, False),
+        (200, LinkState.WARNED, False),
+    ],
+)
+def test_a_redirect_whose_destination_is_not_told_says_why(status: int, state: LinkState | None, shown: bool) -> None:
+    card = resolution_card(Resolution("talk", status, "", state, None))
+    assert ("location     (destination told only for a click: the link has max_clicks)" in card) is shown
+    assert "told only" not in resolution_card(Resolution("talk", status, "https://x/", state, None))
 
 
 @pytest.mark.parametrize("microsecond", [0, 1, 10, 1000, 250_000, 999_999])

@@ -697,6 +697,19 @@ async def test_same_key_is_done_once(world: World) -> None:
     assert [event.type for event in world.storage.events] == [EventType.LINK_CREATED, EventType.LINK_DELETED]
 
 
+async def test_what_was_done_is_answered_before_limits_and_checks(world: World) -> None:
+    first = await world.create(key="k", alias="spring", expires_at=NOW + timedelta(seconds=2))
+    world.limiter.decision = LimitDecision(False, "creates", 60.0)
+    # As a retry that comes when the end that it asks for is over.
+    assert await world.create("no url any more", key="k", expires_at=NOW) is first
+    requests = [wanted(alias="one")]
+    world.limiter.decision = LimitDecision(True)
+    outcomes = await world.batch(*requests, key="b")
+    world.limiter.decision = LimitDecision(False, "creates", 60.0)
+    assert await world.batch(*requests, key="b") is outcomes
+    assert world.limiter.hits == [1, 1]
+
+
 async def test_same_key_for_another_request_is_refused(world: World) -> None:
     await world.create(key="k")
     with pytest.raises(IdempotencyKeyReused):

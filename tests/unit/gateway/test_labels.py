@@ -184,7 +184,8 @@ def test_20_different_tags_at_most() -> None:
     twenty = [f"tag {number}" for number in range(MAX_TAGS)]
     assert tags_of(twenty * 3) == tuple(twenty)
     assert tags_refusal(*twenty, "one more") == {"tags": "has 21 different tags: give 20 at most"}
-    assert "10,000 different tags" in tags_refusal(*map(str, range(10_000)))["tags"]
+    assert "1,000 different tags" in tags_refusal(*map(str, range(1000)))["tags"]
+    assert tags_refusal(*["same"] * 1001) == {"tags": "has 1,001 tags: give 20 at most"}
 
 
 def test_every_bad_tag_is_named_beside_their_number() -> None:
@@ -196,7 +197,7 @@ def test_every_bad_tag_is_named_beside_their_number() -> None:
 
 
 def test_thousands_of_bad_tags_get_a_short_answer() -> None:
-    assert tags_refusal(*["a,b"] * 10_000).keys() == {f"tags[{place}]" for place in range(MAX_TAGS)}
+    assert tags_refusal(*["a,b"] * 1000).keys() == {f"tags[{place}]" for place in range(MAX_TAGS)}
 
 
 TEXTS = st.text(

@@ -95,6 +95,7 @@ EXAMPLES: list[tuple[WaypostError, grpc.StatusCode, str, dict[str, str], set[str
         {"part": "message", "max_bytes": "65536"},
         set(),
     ),
+    (errors.RouteNotFound(), grpc.StatusCode.NOT_FOUND, "ROUTE_NOT_FOUND", {}, set()),
     (errors.LinkBlocked("abc"), grpc.StatusCode.PERMISSION_DENIED, "LINK_BLOCKED", {"short_code": "abc"}, set()),
     (
         errors.AliasTaken("abc"),

@@ -43,3 +43,23 @@ def test_what_has_no_effect_is_said(tmp_path: Path, capsys: pytest.CaptureFixtur
 
     up({**environment(tmp_path), "WAYPOST_REDIS_URL": "redis://"}, fail)  # type: ignore[arg-type]
     assert "WAYPOST_REDIS_URL has no effect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "public_url", "said"),
+    [
+        ("0.0.0.0", "", True),  # noqa: S104
+        ("0.0.0.0", "https://go.example", False),  # noqa: S104
+        ("192.0.2.1", "", True),
+        ("127.0.0.1", "", False),
+        ("::1", "", False),
+    ],
+)
+def test_others_are_not_sent_to_their_own_machines_unsaid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str, public_url: str, said: bool
+) -> None:
+    def fail(*_: object) -> None:
+        raise CannotStart("enough")
+
+    up({**environment(tmp_path), "WAYPOST_HTTP_HOST": host, "WAYPOST_PUBLIC_URL": public_url}, fail)  # type: ignore[arg-type]
+    assert ("WAYPOST_PUBLIC_URL is not set" in capsys.readouterr().err) is said

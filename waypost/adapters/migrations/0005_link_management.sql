@@ -1,4 +1,4 @@
--- What owners say of their links, numbers of clicks, lists and search, and answers that are kept for retries.
+-- What owners say of their links, numbers of clicks, search, and answers that are kept for retries.
 
 ALTER TABLE links
   ADD COLUMN title          text     NOT NULL DEFAULT ''
@@ -53,35 +53,6 @@ CREATE TRIGGER links_notify AFTER UPDATE ON links FOR EACH ROW
     OR OLD.expires_at IS DISTINCT FROM NEW.expires_at
   )
   EXECUTE FUNCTION links_notify();
-
--- An index for each order of a list, and one in the usual order for each state. All lead with the workspace.
-DROP INDEX links_workspace;
-CREATE INDEX links_by_created ON links (workspace_id, created_at, id) WHERE deleted_at IS NULL;
-CREATE INDEX links_by_updated ON links (workspace_id, updated_at, id) WHERE deleted_at IS NULL;
-CREATE INDEX links_by_code ON links (workspace_id, short_code, id) WHERE deleted_at IS NULL;
-CREATE INDEX links_deleted ON links (workspace_id, created_at, id) WHERE deleted_at IS NOT NULL;
-CREATE INDEX links_deleted_by_updated ON links (workspace_id, updated_at, id) WHERE deleted_at IS NOT NULL;
-CREATE INDEX links_deleted_by_code ON links (workspace_id, short_code, id) WHERE deleted_at IS NOT NULL;
-CREATE INDEX links_blocked ON links (workspace_id, created_at, id) WHERE blocked_at IS NOT NULL AND deleted_at IS NULL;
-CREATE INDEX links_expiring ON links (workspace_id, created_at, id)
-  WHERE expires_at IS NOT NULL AND deleted_at IS NULL AND blocked_at IS NULL;
-CREATE INDEX links_limited ON links (workspace_id, created_at, id) WHERE max_clicks IS NOT NULL AND deleted_at IS NULL;
-CREATE INDEX links_warned ON links (workspace_id, created_at, id) WHERE warned_at IS NOT NULL AND deleted_at IS NULL;
--- What has expired, once the sweep has seen it, is not in the way of those who look for what has not.
-CREATE INDEX links_open ON links (workspace_id, created_at, id)
-  WHERE deleted_at IS NULL AND blocked_at IS NULL AND expired_at IS NULL AND warned_at IS NULL;
-
-COMMENT ON INDEX links_by_created IS 'Lists, the newest or the oldest first.';
-COMMENT ON INDEX links_by_updated IS 'Lists by the last change.';
-COMMENT ON INDEX links_by_code IS 'Lists by short code.';
-COMMENT ON INDEX links_deleted IS 'Lists of deleted links.';
-COMMENT ON INDEX links_deleted_by_updated IS 'Lists of deleted links by the last change.';
-COMMENT ON INDEX links_deleted_by_code IS 'Lists of deleted links by short code.';
-COMMENT ON INDEX links_blocked IS 'Lists of blocked links.';
-COMMENT ON INDEX links_expiring IS 'Lists of expired links.';
-COMMENT ON INDEX links_limited IS 'Lists of links whose clicks are used up.';
-COMMENT ON INDEX links_warned IS 'Lists of links that visitors are warned of.';
-COMMENT ON INDEX links_open IS 'Lists of active links.';
 
 -- An inverted index as a table: its key leads with the workspace and compares by operators that leak nothing, so it serves
 -- under row-level security too. created_at, which never changes, brings what is found in the order of the list.

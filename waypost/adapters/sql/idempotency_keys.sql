@@ -13,7 +13,8 @@ RETURNING true AS claimed;
 -- name: read_answer
 -- $1 workspace, $2 principal, $3 method, $4 key.
 SELECT fingerprint, answer FROM idempotency_keys
-WHERE workspace_id = $1 AND principal = $2 AND method = $3 AND key = $4;
+WHERE workspace_id = $1 AND principal = $2 AND method = $3 AND key = $4
+  AND created_at > clock_timestamp() - interval '24 hours';
 
 -- name: keep_answer
 -- $1 workspace, $2 principal, $3 method, $4 key, $5 answer.
@@ -21,7 +22,7 @@ UPDATE idempotency_keys SET answer = $5
 WHERE workspace_id = $1 AND principal = $2 AND method = $3 AND key = $4;
 
 -- name: forget_answers
--- $1 how many at most. Rivals skip each other's rows.
+-- $1 how many at most. No rivals: only one worker has a tick of the job.
 WITH old AS MATERIALIZED (
   SELECT workspace_id, principal, method, key FROM idempotency_keys
   WHERE created_at <= clock_timestamp() - interval '24 hours'

@@ -23,7 +23,7 @@ WITH given AS (
          string_to_array(tags, ','), nullif(max_clicks, 0), forward_query, string_to_array(terms, ','), now.at, now.at
   FROM given, (SELECT clock_timestamp() AS at) AS now
   -- Rivals that take several codes take them in the same order, so none waits for the other in a circle.
-  ORDER BY lower(short_code), place
+  ORDER BY lower(short_code COLLATE "C"), place
   ON CONFLICT DO NOTHING
   RETURNING *
 ), indexed AS (

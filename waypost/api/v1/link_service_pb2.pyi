@@ -283,7 +283,7 @@ class BatchCreateLinksRequest(_message.Message):
     """See LinkService; one for the whole batch."""
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateLinkRequest]:
-        """1 to 1,000 links, together at most 3 MiB, so that the answer is not more than the 4 MiB that gRPC clients take."""
+        """1 to 1,000 links, together at most 3 MiB, so that the answer seldom passes the 4 MiB that gRPC clients take."""
 
     def __init__(
         self,
@@ -400,7 +400,8 @@ class ListLinksRequest(_message.Message):
         tag = "spring sale"                         has this tag; up to five of these
         created_at >= "2026-01-31T00:00:00Z"        also >, <, <=; an earlier and a later bound
         text : "annual report"                      has each of these words in its title, short code, host or path,
-                                                    without regard to case; `re*` finds what begins so; ten words in all
+                                                    without regard to case; `re*` finds what begins so; ten words in all.
+                                                    A link is found by its first 64 words, each by its first 64 characters
 
     Quotes may be left out around what has no space and none of `"()=<>:`.
     """

@@ -114,7 +114,8 @@ class LinkServiceServicer:
         """Makes up to 1,000 short links in one go. Each is made or refused by itself: one that is refused fails no other.
 
         INVALID_ARGUMENT: there are no requests or more than 1,000 of them. RESOURCE_EXHAUSTED: so many creates at once
-        are over this address' limit (`RetryInfo`). UNAVAILABLE as for CreateLink; nothing of the batch has been made then.
+        are over this address' limit (`RetryInfo`; without it, over what the limit ever admits). UNAVAILABLE as for CreateLink:
+        either all of the batch has been done or nothing; the same `request_id` finds out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

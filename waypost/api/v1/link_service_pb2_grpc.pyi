@@ -54,7 +54,8 @@ class LinkServiceStub:
     """Makes up to 1,000 short links in one go. Each is made or refused by itself: one that is refused fails no other.
 
     INVALID_ARGUMENT: there are no requests or more than 1,000 of them. RESOURCE_EXHAUSTED: so many creates at once
-    are over this address' limit (`RetryInfo`). UNAVAILABLE as for CreateLink; nothing of the batch has been made then.
+    are over this address' limit (`RetryInfo`; without it, over what the limit ever admits). UNAVAILABLE as for CreateLink:
+    either all of the batch has been done or nothing; the same `request_id` finds out.
     """
     GetLink: _grpc.UnaryUnaryMultiCallable[_link_service_pb2.GetLinkRequest, _link_service_pb2.Link]
     """Returns a link, also one that is expired, blocked or deleted (see `state`).
@@ -114,7 +115,8 @@ class LinkServiceAsyncStub(LinkServiceStub):
     """Makes up to 1,000 short links in one go. Each is made or refused by itself: one that is refused fails no other.
 
     INVALID_ARGUMENT: there are no requests or more than 1,000 of them. RESOURCE_EXHAUSTED: so many creates at once
-    are over this address' limit (`RetryInfo`). UNAVAILABLE as for CreateLink; nothing of the batch has been made then.
+    are over this address' limit (`RetryInfo`; without it, over what the limit ever admits). UNAVAILABLE as for CreateLink:
+    either all of the batch has been done or nothing; the same `request_id` finds out.
     """
     GetLink: _aio.UnaryUnaryMultiCallable[_link_service_pb2.GetLinkRequest, _link_service_pb2.Link]  # type: ignore[assignment]
     """Returns a link, also one that is expired, blocked or deleted (see `state`).
@@ -183,7 +185,8 @@ class LinkServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes up to 1,000 short links in one go. Each is made or refused by itself: one that is refused fails no other.
 
         INVALID_ARGUMENT: there are no requests or more than 1,000 of them. RESOURCE_EXHAUSTED: so many creates at once
-        are over this address' limit (`RetryInfo`). UNAVAILABLE as for CreateLink; nothing of the batch has been made then.
+        are over this address' limit (`RetryInfo`; without it, over what the limit ever admits). UNAVAILABLE as for CreateLink:
+        either all of the batch has been done or nothing; the same `request_id` finds out.
         """
 
     @_abc_1.abstractmethod

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from waypost.cli.output import counted
 from waypost.cli.transfer.formats import FORMATS, Format, normal_name, recognise
 from waypost.cli.transfer.records import MAX_RECORD, TOO_LARGE, Entry, Place, UnusableFile, readable
 
@@ -154,8 +155,8 @@ def entries(lines: Lines, header: Header) -> Iterator[Entry]:
             yield Entry(place, draft)
         else:
             # A delimiter that is not quoted, or a file that was cut off: a part of a URL may look like a URL.
-            problem = f"it has {len(cells)} cells where the header has {width}: is something not quoted, or cut off?"
-            yield Entry(place, draft, problem=problem)
+            has = f"it has {counted(len(cells), 'cell')} where the header has {width}"
+            yield Entry(place, draft, problem=f"{has}: is something not quoted, or cut off?")
 
 
 def _no_header(line: str) -> bool:

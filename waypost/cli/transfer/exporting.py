@@ -15,7 +15,7 @@ from typing import TextIO
 
 import click
 
-from waypost.cli.output import FAILED, WRONG_USAGE, fail
+from waypost.cli.output import FAILED, WRONG_USAGE, counted, fail
 from waypost.cli.refusals import refuse
 from waypost.cli.settings import server_of
 from waypost.cli.transfer.exporter import Shape, write_links
@@ -49,7 +49,7 @@ def export_links(
         return fail(FAILED, f"{output} cannot be written: {error.strerror}", as_json)
     except KeyboardInterrupt:
         return fail(INTERRUPTED, "interrupted", as_json)
-    said = json.dumps({"exported": count, "file": output}) if as_json else f"exported {count:,} links"
+    said = json.dumps({"exported": count, "file": output}) if as_json else f"exported {counted(count, 'link')}"
     # Links on standard output are not to be mixed with anything.
     click.echo(said if as_json or output == "-" else f"{said} to {output}", err=output == "-")
     return 0

@@ -244,7 +244,9 @@ class Importer:
         if time.monotonic() - self._heard > patience:
             raise Stopped(str(error), answered=not isinstance(error, (Unreachable, DeadlineExceeded))) from error
         asked: float = getattr(error, "retry_after", None) or 0.0
-        await self._wait(max(asked, self._pace.backoff.delay(attempt)), str(error))
+        # What the transport says of it is long, and the same for all causes.
+        reason = f"no Waypost answers at {error.address}" if isinstance(error, Unreachable) else str(error)
+        await self._wait(max(asked, self._pace.backoff.delay(attempt)), reason)
 
     async def _wait(self, seconds: float, reason: str) -> None:
         self._listener.waits(seconds, reason)

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from waypost.cli.output import FAILED, NO_ANSWER, WRONG_USAGE, fail, fail_lines
+from waypost.cli.refusals import no_answer
 from waypost.cli.settings import server_of
 from waypost.cli.transfer import journal as journals
 from waypost.cli.transfer import report as reports
@@ -26,7 +27,9 @@ from waypost.cli.transfer.progress import ImportProgress
 from waypost.cli.transfer.reading import LinkFile, inspect
 from waypost.cli.transfer.records import Problem, Rules, UnusableFile
 from waypost.cli.transfer.report import Report, sentence
-from waypost.client import Client
+from waypost.cli.transfer.whole_file import must_be_writable
+from waypost.client import Client, Unreachable
+from waypost.client.channel import Server
 from waypost.settings import BadSettings
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -75,10 +78,13 @@ def import_links(env: Mapping[str, str], server: str | None, options: ImportOpti
         encoding = _encoding(options.encoding)
         if options.prefix and options.random_codes:
             raise _WrongUsage("--prefix and --random-codes exclude each other: random codes have no prefix")
+        if str(options.file) == "-" and not options.file.exists():
+            raise _WrongUsage("import needs a file, not standard input: it may be read more than once")
         address = "" if options.dry_run else server_of(env, server).url
         source = inspect(options.file, form=FORMATS[options.format] if options.format else None, encoding=encoding)
         if options.dry_run:
             return _try_out(source, options, as_json)
+        _must_report(options)
         job = Job(
             file_sha256=source.sha256,
             server=address,
@@ -93,13 +99,27 @@ def import_links(env: Mapping[str, str], server: str | None, options: ImportOpti
     except (_WrongUsage, BadSettings, UnusableFile, JournalError) as error:
         return fail(WRONG_USAGE, str(error), as_json)
     except OSError as error:
-        return fail(FAILED, f"{error.filename or options.report_path} cannot be written: {error.strerror}", as_json)
+        return fail(FAILED, f"{error.filename or 'standard output'} cannot be written: {error.strerror}", as_json)
     except KeyboardInterrupt:
         return fail(INTERRUPTED, "interrupted", as_json)
 
 
 class _WrongUsage(Exception):
     pass
+
+
+def _must_report(options: ImportOptions) -> None:
+    """Raises `_WrongUsage` if what is not imported could not be listed: better known before anything is sent."""
+    try:
+        must_be_writable(options.report_path)
+    except OSError as error:
+        raise _WrongUsage(_unwritable(options, error.strerror or str(error))) from None
+
+
+def _unwritable(options: ImportOptions, why: str) -> str:
+    if options.report is not None:
+        return f"--report {options.report} cannot be written: {why}"
+    return f"the report {options.report_path} cannot be written: {why}: name another place with --report"
 
 
 def _import(source: LinkFile, options: ImportOptions, journal: Journal, as_json: bool) -> int:
@@ -114,7 +134,7 @@ def _import(source: LinkFile, options: ImportOptions, journal: Journal, as_json:
             except Interrupted:
                 ending = _Ending(INTERRUPTED, "interrupted")
             except Stopped as error:
-                ending = _Ending(FAILED if error.answered else NO_ANSWER, str(error))
+                ending = _Ending(FAILED if error.answered else NO_ANSWER, _why(error, journal.server))
             except UnusableFile as error:
                 ending = _Ending(WRONG_USAGE, str(error))
             except JournalError as error:
@@ -152,6 +172,11 @@ async def _send(journal: Journal, progress: ImportProgress, options: ImportOptio
                 loop.remove_signal_handler(number)
 
 
+def _why(stopped: Stopped, server: str) -> str:
+    cause = stopped.__cause__
+    return no_answer(cause, Server.parse(server)) if isinstance(cause, Unreachable) else str(stopped)
+
+
 def _try_out(source: LinkFile, options: ImportOptions, as_json: bool) -> int:
     counts = Counts()
     rules = Rules(datetime.now(UTC), options.prefix, options.random_codes)
@@ -185,10 +210,16 @@ def _conclude(
     resumed: bool = False,
     nothing_new: bool = False,
 ) -> int:
+    unreported = report.failure
     if not report.total and options.report is None:
         # One from before would now say what is no longer so.
-        options.report_path.unlink(missing_ok=True)
-    exit_code = ending.exit_code or (FAILED if counts.skipped or counts.failed else 0)
+        try:
+            options.report_path.unlink(missing_ok=True)
+        except OSError as error:
+            unreported = error.strerror or str(error)
+    if unreported:
+        unreported = _unwritable(options, unreported)
+    exit_code = ending.exit_code or (FAILED if counts.skipped or counts.failed or unreported else 0)
     if as_json:
         click.echo(
             json.dumps(
@@ -197,11 +228,11 @@ def _conclude(
                     "format": source.format.name,
                     "dry_run": options.dry_run,
                     "complete": not ending.message,
-                    "message": ending.message,
+                    "message": "; ".join(filter(None, (ending.message, unreported))),
                     "resumed": resumed,
-                    **asdict(counts),
+                    **_sums(counts, dry_run=options.dry_run),
                     "problems": [_plain(problem) for problem in report.first],
-                    "report": str(report.path) if report.total else None,
+                    "report": str(report.path) if report.written else None,
                 },
                 indent=2,
                 ensure_ascii=False,
@@ -210,11 +241,22 @@ def _conclude(
         return exit_code
     click.echo(f"{source.path}: {source.format.system}; {sentence(counts, dry_run=options.dry_run)}")
     fail_lines(0, list(_remarks(options, counts, nothing_new=nothing_new)))
-    fail_lines(0, list(report.lines()))
+    fail_lines(0, [*report.lines(), *filter(None, [unreported])])
     if ending.message:
         again = "" if options.dry_run or exit_code == WRONG_USAGE else "; run the same command again to go on"
+        if ending.message.endswith("?"):
+            again = again.replace("; run", " Run")
         fail_lines(exit_code, [f"{ending.message}{again}"])
     return exit_code
+
+
+def _sums(counts: Counts, *, dry_run: bool) -> dict[str, int]:
+    sums = asdict(counts)
+    if dry_run:
+        # Nothing was imported, and what is there already only the server knows.
+        del sums["already_there"]
+        sums = {"to_import" if name == "imported" else name: value for name, value in sums.items()}
+    return sums
 
 
 def _remarks(options: ImportOptions, counts: Counts, *, nothing_new: bool) -> Iterator[str]:

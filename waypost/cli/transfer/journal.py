@@ -190,10 +190,7 @@ class Journal:
                 "the file's content" if name == "file_sha256" else f"{name} ({before.get(name)!r} before)"
                 for name in changed
             )
-            raise JournalError(
-                f"an import of this file was begun with something else: {what}. Run it as it was begun, or begin anew "
-                "with --restart (links that are there already stay, and are counted as such)"
-            )
+            raise JournalError(f"an import of this file was begun with something else: {what}. {self._advice(changed)}")
         self.resumed = True
         self.as_of = datetime.fromisoformat(header["as_of"])
         self.attempt = int(header["attempt"])
@@ -202,6 +199,18 @@ class Journal:
                 self._done.add(int(line["done"]))
             elif "sent" in line:
                 self._sent[int(line["sent"])] = float(line["at"])
+
+    def _advice(self, changed: list[str]) -> str:
+        """What to do about a job that has changed; links are known again by their codes alone."""
+        if self._job.random_codes or "random_codes" in changed or "prefix" in changed:
+            return (
+                "Run it as it was begun. --restart makes ALL links once more under the new codes; to bring only those "
+                "that failed, put them in a file of their own (the report lists them)"
+            )
+        return (
+            "Run it as it was begun, or begin anew with --restart (links that are there already stay, and are counted "
+            "as such)"
+        )
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         with self.path.open("rb") as file:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import click
 from rich.console import Console
@@ -15,7 +16,7 @@ from waypost.cli.transfer.journal import Counts
 from waypost.cli.transfer.report import sentence
 
 LINE_SECONDS = 10.0
-"""Between two lines where there is no terminal."""
+"""Between two lines of the same kind where there is no terminal."""
 
 
 class ImportProgress:
@@ -25,7 +26,8 @@ class ImportProgress:
         console = Console(stderr=True)
         self._position = position
         self._counts = counts or Counts()
-        self._last_line = time.monotonic()
+        # That it waits is told at once, however much it has told of what is done.
+        self._last_line = {"done": time.monotonic(), "waits": -math.inf}
         self._quiet = quiet
         self._bar: Progress | None = None
         if console.is_terminal and not quiet:
@@ -50,7 +52,7 @@ class ImportProgress:
         if self._bar is not None:
             self._bar.update(self._task, completed=self._position(), description=sentence(self._counts))
         else:
-            self._line(sentence(self._counts))
+            self._line("done", sentence(self._counts))
 
     def waits(self, seconds: float, reason: str) -> None:
         """Nothing is sent for a while."""
@@ -58,10 +60,10 @@ class ImportProgress:
         if self._bar is not None:
             self._bar.update(self._task, description=text)
         elif seconds >= 1:
-            self._line(text)
+            self._line("waits", text)
 
-    def _line(self, text: str) -> None:
+    def _line(self, kind: Literal["done", "waits"], text: str) -> None:
         now = time.monotonic()
-        if not self._quiet and now - self._last_line >= LINE_SECONDS:
-            self._last_line = now
+        if not self._quiet and now - self._last_line[kind] >= LINE_SECONDS:
+            self._last_line[kind] = now
             click.echo(f"waypost: {text}", err=True)

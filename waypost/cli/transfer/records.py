@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Literal
 
+from waypost.cli.output import counted
 from waypost.client import NewLink
 from waypost.model import REDIRECT_STATUSES
 
@@ -130,7 +131,7 @@ class Rules:
             raise _NotCarried("skipped", draft.unfit)
         for value in (draft.url, draft.code, draft.title, *draft.tags):
             if _ESCAPED_BYTE.search(value):
-                raise _NotCarried("failed", "it has bytes that are not UTF-8: give the file's --encoding")
+                raise _NotCarried("failed", f"it has bytes that are not UTF-8: {self._reencoding}")
             try:
                 value.encode()
             except UnicodeEncodeError:
@@ -161,8 +162,16 @@ class Rules:
         raise _NotCarried(
             "failed",
             f"the code {alias!r} cannot be an alias, which is 3 to 64 of A-Z a-z 0-9 _ - and begins with a letter or a "
-            "digit: change it in the file, or use --prefix or --random-codes",
+            "digit: change it in the file and run again with --restart, or put it in a file of its own and import that "
+            "with --prefix or --random-codes",
         )
+
+    @property
+    def _reencoding(self) -> str:
+        # Begun anew, links with random codes would all be made once more.
+        if self.random_codes:
+            return "put it in a file of its own and import that with its --encoding"
+        return "give the file's --encoding, with --restart"
 
     def _expiry(self, draft: Draft) -> datetime | None:
         starts, at = _time(draft.starts, "beginning"), _time(draft.expires, "end")
@@ -256,7 +265,7 @@ def _clicks_left(draft: Draft) -> int:
         raise _NotCarried("failed", f"its limit of {most:,} clicks is not between 1 and {MAX_CLICKS:,}")
     used = _number(draft.clicks, "its number of clicks") if most else 0
     if most and used >= most:
-        raise _NotCarried("skipped", f"its {most:,} clicks are used up")
+        raise _NotCarried("skipped", f"its {counted(most, 'click')} {'is' if most == 1 else 'are'} used up")
     return most - max(used, 0)
 
 

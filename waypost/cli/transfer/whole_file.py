@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -35,6 +36,21 @@ def written_whole(path: Path) -> Iterator[TextIO]:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
+
+
+def must_be_writable(path: Path) -> None:
+    """Raises `OSError` if `written_whole` could not even begin; changes nothing."""
+    if path.exists() and not path.is_file():
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        # Opening a pipe would wait for its reader.
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return
+    path = path.resolve()
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(descriptor)
+    Path(name).unlink()
 
 
 def _umask() -> int:

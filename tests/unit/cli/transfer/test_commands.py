@@ -104,6 +104,60 @@ async def test_twenty_problems_are_told_and_all_are_listed_none_as_a_formula(tmp
     assert {row[3][:2] for row in listed[1:]} == {"'="}
 
 
+async def test_a_report_that_cannot_be_written_is_told_before_anything_is_sent(
+    served: Serving, server: MemoryServer, tmp_path: Path
+) -> None:
+    kutt(tmp_path, 3)
+    code, out, _ = await run(served, "import", "links.csv", "--report", "no/x.csv", cwd=tmp_path)
+    assert (code, out) == (WRONG_USAGE, "")
+    assert server.arrivals == []
+    assert [file.name for file in tmp_path.iterdir()] == ["links.csv"]
+
+
+async def test_a_report_whose_usual_place_is_taken_can_go_elsewhere(
+    served: Serving, server: MemoryServer, tmp_path: Path
+) -> None:
+    kutt(tmp_path, 3)
+    (tmp_path / "links.csv.waypost-report.csv").mkdir()
+    code, out, err = await run(served, "import", "links.csv", cwd=tmp_path)
+    assert (code, out, server.arrivals) == (WRONG_USAGE, "", [])
+    assert err == (
+        "waypost: the report links.csv.waypost-report.csv cannot be written: Is a directory: name another place with "
+        "--report\n"
+    )
+    assert (await run(served, "import", "links.csv", "--report", "x.csv", cwd=tmp_path))[0] == DONE
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_a_report_that_fails_in_the_end_takes_nothing_else_with_it(
+    as_json: bool, served: Serving, server: MemoryServer, tmp_path: Path
+) -> None:
+    (tmp_path / "links.csv").write_text("address,target\ncode0,https://example.com/0\nx,https://example.com/\n")
+    # A device that is full: opened without trouble, and of no use.
+    command = ["import", "links.csv", "--report", "/dev/full"]
+    code, out, err = await run(served, *command, *(["--json"] if as_json else []), cwd=tmp_path)
+    assert code == FAILED
+    reason = "--report /dev/full cannot be written: No space left on device"
+    if as_json:
+        said = json.loads(out)
+        assert (said["imported"], said["failed"], said["message"], said["report"]) == (1, 1, reason, None)
+        assert len(said["problems"]) == 1
+    else:
+        assert out == "links.csv: Kutt; read 2: imported 1, already there 0, skipped 0, failed 1\n"
+        first, last = err.splitlines()
+        assert first.startswith("waypost: line 3 (x) failed: ")
+        assert last == f"waypost: {reason}"
+    each_once(server, 1)
+
+
+async def test_json_of_a_dry_run_says_what_there_is_to_import(tmp_path: Path) -> None:
+    kutt(tmp_path, 3)
+    code, out, _ = await run(None, "import", "links.csv", "--dry-run", "--json", cwd=tmp_path)
+    said = json.loads(out)
+    assert (code, said["dry_run"], said["read"], said["to_import"]) == (DONE, True, 3, 3)
+    assert not {"imported", "already_there"} & said.keys()
+
+
 async def test_a_dry_run_sends_and_writes_nothing(tmp_path: Path) -> None:
     path = kutt(tmp_path, 3)
     code, out, err = await run(None, "import", path, "--dry-run", cwd=tmp_path)
@@ -155,6 +209,8 @@ async def test_json_has_the_sums_and_the_problems(served: Serving, tmp_path: Pat
         (["links.csv", "--prefix", "a", "--random-codes"], "--prefix and --random-codes exclude each other"),
         (["links.csv", "--server", "a b"], "--server must be host:port"),
         (["links.csv", "--journal", "no/such/folder", "--server", "localhost:1"], "the journal no/such/folder cannot"),
+        (["-"], "import needs a file, not standard input"),
+        (["links.csv", "--report", "no/x.csv"], "--report no/x.csv cannot be written: No such file or directory"),
     ],
 )
 async def test_wrong_usage_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -172,8 +228,10 @@ async def test_without_an_answer_it_says_how_to_go_on(tmp_path: Path) -> None:
         NO_ANSWER,
         "links.csv: Kutt; read 0: imported 0, already there 0, skipped 0, failed 0\n",
     )
-    assert err.startswith("waypost: no Waypost answers at 127.0.0.1:1")
-    assert err.endswith("; run the same command again to go on\n")
+    assert err == (
+        "waypost: no Waypost answers at 127.0.0.1:1: is `waypost up` running, or is --server (WAYPOST_SERVER) wrong? "
+        "Run the same command again to go on\n"
+    )
 
 
 async def test_a_second_run_says_that_all_was_done_and_other_options_are_refused(
@@ -352,6 +410,7 @@ async def test_standard_output_has_the_links_alone(served: Serving, server: Memo
     assert [json.loads(line)["short_code"] for line in out.splitlines()] == ["code0", "code1"]
     code, out, err = await run(served, "export", "--filter", "state = deleted", "--json", cwd=tmp_path)
     assert (code, json.loads(err)) == (DONE, {"exported": 1, "file": "-"})
+    assert (await run(served, "export", "--filter", "state = deleted", cwd=tmp_path))[2] == "exported 1 link\n"
     assert [row["short_code"] for row in csv.DictReader(out.splitlines())] == ["gone1"]
 
 

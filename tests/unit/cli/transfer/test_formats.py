@@ -89,7 +89,8 @@ EXPECTED: dict[str, tuple[str, list[Candidate], list[tuple[str, str, str]]]] = {
                 "line 5",
                 "failed",
                 "the code 'blog/post' cannot be an alias, which is 3 to 64 of A-Z a-z 0-9 _ - and begins with a "
-                "letter or a digit: change it in the file, or use --prefix or --random-codes",
+                "letter or a digit: change it in the file and run again with --restart, or put it in a file of its own "
+                "and import that with --prefix or --random-codes",
             )
         ],
     ),

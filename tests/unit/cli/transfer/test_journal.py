@@ -97,6 +97,29 @@ def test_another_job_is_refused_until_it_is_begun_anew(change: dict[str, object]
         assert list(journal.outcomes()) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "again"),
+    [
+        (JOB, replace(JOB, prefix="p-"), True),
+        (JOB, replace(JOB, random_codes=True), True),
+        (replace(JOB, random_codes=True), JOB, True),
+        (replace(JOB, random_codes=True), replace(JOB, random_codes=True, encoding="cp1252"), True),
+        (JOB, replace(JOB, encoding="cp1252"), False),
+        (replace(JOB, prefix="p-"), replace(JOB, prefix="p-", file_sha256="cd34"), False),
+    ],
+)
+def test_a_restart_that_would_make_all_links_once_more_is_said_to_do_so(
+    before: Job, now: Job, again: bool, path: Path
+) -> None:
+    with begin(path, before):
+        pass
+    with pytest.raises(JournalError) as caught:
+        begin(path, now)
+    assert ("--restart makes ALL links once more" in str(caught.value)) is again
+    assert ("put them in a file of their own" in str(caught.value)) is again
+    assert ("are counted as such" in str(caught.value)) is not again
+
+
 def test_ids_of_requests_are_the_same_for_the_same_and_differ_for_all_else(path: Path) -> None:
     with begin(path) as journal:
         first = [journal.request_id(batch) for batch in range(100)]

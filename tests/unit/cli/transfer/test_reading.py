@@ -54,7 +54,9 @@ def test_an_encoding_can_be_given(tmp_path: Path) -> None:
 
 def test_bytes_that_are_not_utf_8_spoil_their_own_record_only(tmp_path: Path) -> None:
     found = read_bytes(tmp_path, CSV.replace(" ☃", "").encode("cp1252"))
-    assert told(found) == [("line 2", "failed", "it has bytes that are not UTF-8: give the file's --encoding")]
+    assert told(found) == [
+        ("line 2", "failed", "it has bytes that are not UTF-8: give the file's --encoding, with --restart")
+    ]
     assert aliases(found) == ["xyz"]
 
 

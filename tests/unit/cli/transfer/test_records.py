@@ -40,13 +40,22 @@ def test_a_code_that_can_be_an_alias_is_kept(code: str) -> None:
 
 @pytest.mark.parametrize("code", ["ab", "x" * 65, "-ab", "_ab", "café", "a/b", "a b", "abc\n", "a.b"])
 def test_a_code_that_cannot_be_an_alias_fails_and_says_what_to_do(code: str) -> None:
-    assert "use --prefix or --random-codes" in reason(replace(GOOD, code=code))
+    said = reason(replace(GOOD, code=code))
+    # The whole file with other codes would make all the others once more.
+    assert said.endswith("or put it in a file of its own and import that with --prefix or --random-codes")
 
 
 def test_a_prefix_comes_in_front_of_every_code_and_may_make_it_fit() -> None:
     assert alias(GOOD, prefix="old-") == "old-abc"
     assert alias(replace(GOOD, code="ab"), prefix="old-") == "old-ab"
     assert alias(replace(GOOD, code=""), prefix="old-") == ""
+
+
+def test_bytes_that_are_not_utf_8_among_random_codes_call_for_a_file_of_their_own() -> None:
+    found = check(replace(GOOD, title="\udcff"), Rules(NOW, random_codes=True))
+    assert isinstance(found, Problem)
+    assert "file of its own" in found.reason
+    assert "--restart" not in found.reason
 
 
 def test_random_codes_take_the_place_of_any() -> None:
@@ -63,7 +72,7 @@ def test_random_codes_take_the_place_of_any() -> None:
         ("https://a.example/ b", "its URL has a space or a control character: write it in percent-encoding"),
         ("https://a.example/\x00", "its URL has a space or a control character: write it in percent-encoding"),
         ("https://a.example/" + "é" * 4096, "its URL is longer than 8,192 bytes"),
-        ("https://a.example/\udcff", "it has bytes that are not UTF-8: give the file's --encoding"),
+        ("https://a.example/\udcff", "it has bytes that are not UTF-8: give the file's --encoding, with --restart"),
         ("https://a.example/\ud83d", "it has half of a character: mend the file"),
     ],
 )
@@ -134,6 +143,7 @@ def test_of_a_limit_of_clicks_what_is_left_is_carried_over() -> None:
     assert isinstance(found, Candidate)
     assert found.link.max_clicks == 7
     assert reason(replace(GOOD, max_clicks=3, clicks="3"), "skipped") == "its 3 clicks are used up"
+    assert reason(replace(GOOD, max_clicks=1, clicks=1), "skipped") == "its 1 click is used up"
     assert "is not between 1 and" in reason(replace(GOOD, max_clicks=10**12))
     assert "is not between 1 and" in reason(replace(GOOD, max_clicks=-5, clicks=-9))
 
