@@ -204,13 +204,13 @@ def test_what_is_no_list_of_tags(calls: dict[str, Send], call: str, field: str) 
 def test_bad_tags_are_named_by_their_places(api: Api) -> None:
     tags = ["good", "", "a\nb", "x" * 51, "a,b", " c", "caf\u00e9"]
     assert list(bad_fields(api.shorten(tags=tags))) == [f"tags[{place}]" for place in range(1, 6)]
-    many = bad_fields(api.shorten(tags=[","] * 10_000))
+    many = bad_fields(api.shorten(tags=[","] * 1_000))
     assert 5 <= len(many) <= 20
     assert "tags[0]" in many
 
 
 def test_tags_and_title_are_stored_in_one_form(api: Api) -> None:
-    link = api.make(title="  <b>caf\u00e9</b> ", tags=["cafe\u0301", "B", "caf\u00e9", "b", "B"] * 1_000)
+    link = api.make(title="  <b>caf\u00e9</b> ", tags=["cafe\u0301", "B", "caf\u00e9", "b", "B"] * 200)
     assert (link["title"], link["tags"]) == ("<b>caf\u00e9</b>", ["caf\u00e9", "B", "b"])
 
 
