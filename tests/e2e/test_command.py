@@ -127,7 +127,7 @@ def test_many_links_from_a_file(api: Api, tmp_path: Path) -> None:
     assert code == FAILED
     assert second == f"{api.mesh.http_url}/{alias}"
     assert api.link(first.rpartition("/")[2])["original_url"] == "https://a.example/"
-    assert [line.split(":")[1] for line in errors.splitlines()] == [" line 3", " 1 of 3 links were not made"]
+    assert [line.split(":")[1] for line in errors.splitlines()] == [" line 3", " 1 of 3 links was not made"]
     # Again, nothing is made twice.
     assert waypost(env, "links", "batch", str(file), "--request-id", own_id) == (code, said, errors)
 

@@ -35,15 +35,17 @@ EXAMPLES: list[WaypostError] = [
     errors.IdempotencyKeyInUse("my-key", 0.25),
     errors.RequestTooLarge(70_000, 65_536, "query"),
     errors.RateLimited("waypost.create", 2.5),
+    errors.RateLimited("waypost.create", None),
     errors.Overloaded(7),
     errors.DependencyUnavailable("postgres", 0.5),
     errors.Draining(),
     errors.DeadlineExceeded(1.5),
+    errors.RouteNotFound(),
     errors.UnknownMethod(METHOD),
 ]
 
 # Reasons without a class: sent at the HTTP edge only, of the server's own making, or not at all.
-WITHOUT_CLASS = {"UNSPECIFIED", "INTERNAL", "CANCELLED", "ROUTE_NOT_FOUND", "CROSS_SITE"}
+WITHOUT_CLASS = {"UNSPECIFIED", "INTERNAL", "CANCELLED", "CROSS_SITE"}
 
 NOT_ON_THE_WIRE: dict[type[WaypostError], dict[str, object]] = {errors.RequestTooLarge: {"size": 0}}
 """What comes in place of fields that no detail carries."""
