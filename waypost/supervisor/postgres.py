@@ -268,7 +268,7 @@ class PostgresCluster:
             process_group=self._process_group,
         )
         if done.returncode != 0 or "ERROR:" in done.stderr or "FATAL:" in done.stderr:
-            lines = (done.stderr or done.stdout).strip().splitlines() or ["it gave no reason"]
+            lines = (done.stderr or done.stdout).strip().splitlines() or [f"it gave no reason, exit code {done.returncode}"]
             signs = ("rror:", "ERROR", "FATAL", "PANIC", "could not")
             reason = next((line for line in lines if any(sign in line for sign in signs)), lines[-1])
             program = Path(command[0]).name
