@@ -268,7 +268,8 @@ class PostgresCluster:
             process_group=self._process_group,
         )
         if done.returncode != 0 or "ERROR:" in done.stderr or "FATAL:" in done.stderr:
-            lines = (done.stderr or done.stdout).strip().splitlines() or [f"it gave no reason, exit code {done.returncode}"]
+            silent = [f"it gave no reason, exit code {done.returncode}"]
+            lines = (done.stderr or done.stdout).strip().splitlines() or silent
             signs = ("rror:", "ERROR", "FATAL", "PANIC", "could not")
             reason = next((line for line in lines if any(sign in line for sign in signs)), lines[-1])
             program = Path(command[0]).name
