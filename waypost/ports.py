@@ -21,12 +21,8 @@ class Clock(Protocol):
 class Links(Protocol):
     """The links inside one unit of work."""
 
-    async def add(self, link: NewLink) -> Link | None:
-        """Stores a link; None if its code, without regard to case, is taken."""
-        ...
-
     async def add_all(self, links: Sequence[NewLink]) -> list[Link | None]:
-        """Stores many links at once; as `add` for each, in order. Of two with the same code the first is stored."""
+        """Stores links; in order, each or None if its code, without regard to case, is taken, also by one before it."""
         ...
 
     async def lock(self, short_code: str) -> Link | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from waypost.model import DEFAULT_WORKSPACE, Destination, DestinationFlag, EventType, Link, LinkEvent, NewLink
-from waypost.ports import Storage
+from waypost.ports import Links, Storage
 
 
 def new_link(
@@ -34,10 +34,15 @@ def new_link(
     )
 
 
+async def add(links: Links, link: NewLink) -> Link | None:
+    """Adds one link to a unit of work; None if its code is taken."""
+    return (await links.add_all([link]))[0]
+
+
 async def store(storage: Storage, link: NewLink, *, event: bool = False) -> Link:
     """Stores a link, with its event if asked for."""
     async with storage.unit_of_work() as work:
-        stored = await work.links.add(link)
+        stored = await add(work.links, link)
         assert stored is not None
         if event:
             await work.outbox.add_all([LinkEvent(EventType.LINK_CREATED, stored, "test")])

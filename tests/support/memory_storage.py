@@ -96,14 +96,14 @@ class MemoryLinks:
         self.changed: dict[str, Link] = {}
         self.calls: list[int] = []
 
-    async def add(self, link: NewLink) -> Link | None:
+    async def _add(self, link: NewLink) -> Link | None:
         if link.short_code.lower() in map(str.lower, [*self._storage.links, *self.changed]):
             return None
         self.changed[link.short_code] = added = stored(link)
         return added
 
     async def add_all(self, links: Sequence[NewLink]) -> list[Link | None]:
-        return [await self.add(link) for link in links]
+        return [await self._add(link) for link in links]
 
     async def lock(self, short_code: str) -> Link | None:
         return self._storage.links.get(short_code)

@@ -100,12 +100,11 @@ class PostgresLinks:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def add(self, link: NewLink) -> Link | None:
-        """Stores a link; None if its code, without regard to case, is taken. Waits for a rival that is not done yet."""
-        return (await self.add_all([link]))[0]
-
     async def add_all(self, links: Sequence[NewLink]) -> list[Link | None]:
-        """Stores many links in one statement; as `add` for each, in order. Of two with one code the first is stored."""
+        """Stores links in one statement; in order, each or None if its code, without regard to case, is taken.
+
+        Of two with one code the first is stored. Waits for rivals that are not done yet.
+        """
         columns = map(list, zip(*map(_columns_of, links), strict=True))
         rows = await self._session.fetch(QUERIES["insert_links"], *columns)
         stored = {row["short_code"]: link_of(row) for row in rows}

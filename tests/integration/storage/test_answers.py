@@ -8,7 +8,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from tests.support.links import new_link
+from tests.support.links import add, new_link
 from tests.support.postgres import Database
 from tests.support.waiting import until
 from waypost.adapters.postgres import Postgres
@@ -27,7 +27,7 @@ async def ask(storage: Storage, key: IdempotencyKey = KEY, answer: bytes = b"ans
         before = await work.answers.claim(key)
         if before is not None:
             return before
-        assert await work.links.add(new_link(code)) is not None
+        assert await add(work.links, new_link(code)) is not None
         await work.answers.keep(key, answer)
         await work.commit()
     return answer

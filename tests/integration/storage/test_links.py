@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from tests.support.links import new_link, store
+from tests.support.links import add, new_link, store
 from tests.support.postgres import Database
 from tests.support.waiting import until
 from waypost.adapters.postgres import Postgres
@@ -36,7 +36,7 @@ async def test_a_stored_link_is_read_back_as_it_was_given(storage: Storage) -> N
 
 async def test_without_commit_nothing_happened(storage: Storage) -> None:
     async with storage.unit_of_work() as work:
-        assert await work.links.add(new_link()) is not None
+        assert await add(work.links, new_link()) is not None
         assert await work.links.lock("abc1234") is not None
     assert await storage.get_link("abc1234") is None
 
@@ -44,7 +44,7 @@ async def test_without_commit_nothing_happened(storage: Storage) -> None:
 async def test_an_error_inside_undoes_and_passes_through(storage: Storage, api: Postgres) -> None:
     with pytest.raises(ZeroDivisionError):
         async with storage.unit_of_work() as work:
-            await work.links.add(new_link())
+            await add(work.links, new_link())
             raise ZeroDivisionError
     assert await storage.get_link("abc1234") is None
     assert (api.in_use, api.idle) == (0, 1)
@@ -53,8 +53,8 @@ async def test_an_error_inside_undoes_and_passes_through(storage: Storage, api: 
 async def test_codes_are_unique_without_case_and_found_exactly(storage: Storage) -> None:
     await store(storage, new_link("Abc1234"))
     async with storage.unit_of_work() as work:
-        assert await work.links.add(new_link("aBC1234")) is None
-        assert await work.links.add(new_link("other12")) is not None, "the transaction goes on after a taken code"
+        assert await add(work.links, new_link("aBC1234")) is None
+        assert await add(work.links, new_link("other12")) is not None, "the transaction goes on after a taken code"
         await work.commit()
     assert await storage.get_link("abc1234") is None
     assert await storage.get_link("Abc1234") is not None
@@ -97,7 +97,7 @@ async def test_looking_a_code_up_uses_the_index(owner: asyncpg.Connection) -> No
 async def test_rivals_for_one_code_get_one_winner(storage: Storage) -> None:
     async def rival(code: str) -> bool:
         async with storage.unit_of_work() as work:
-            won = await work.links.add(new_link(code)) is not None
+            won = await add(work.links, new_link(code)) is not None
             await work.commit()
             return won
 
@@ -115,7 +115,7 @@ async def test_a_deleted_link_keeps_its_code_and_can_come_back(storage: Storage)
     assert (deleted.version, deleted.state(datetime.now(UTC))) == (2, LinkState.DELETED)
     assert deleted.updated_at > deleted.created_at
     async with storage.unit_of_work() as work:
-        assert await work.links.add(new_link()) is None
+        assert await add(work.links, new_link()) is None
         back = await work.links.set_deleted(deleted, deleted=False)
         await work.commit()
     assert back == replace(given, version=3, updated_at=back.updated_at)
@@ -302,7 +302,7 @@ async def test_a_commit_goes_on_when_its_caller_is_gone(
 
         async def create() -> None:
             async with storage.unit_of_work() as work:
-                await work.links.add(new_link())
+                await add(work.links, new_link())
                 committing.set()
                 await work.commit()
 
@@ -329,7 +329,7 @@ async def test_a_commit_goes_on_when_its_caller_is_gone(
 async def test_commit_of_a_failed_transaction_is_no_success(storage: PostgresStorage, api: Postgres) -> None:
     with pytest.raises(DependencyUnavailable):
         async with storage.unit_of_work() as work:
-            await work.links.add(new_link())
+            await add(work.links, new_link())
             with pytest.raises(asyncpg.PostgresError):
                 await work._session.execute("SELECT 1/0")
             await work.commit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 
 from tests.integration.storage.conftest import PUBLIC_URL
-from tests.support.links import new_link, store
+from tests.support.links import add, new_link, store
 from waypost.adapters.postgres_links import PostgresStorage
 from waypost.api.v1 import event_pb2, link_service_pb2
 from waypost.convert import link_to_proto
@@ -16,7 +16,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 async def test_an_event_becomes_true_with_its_transaction(storage: PostgresStorage, owner: asyncpg.Connection) -> None:
     async with storage.unit_of_work() as work:
-        link = await work.links.add(new_link(flags=(DestinationFlag.IP_ADDRESS,)))
+        link = await add(work.links, new_link(flags=(DestinationFlag.IP_ADDRESS,)))
         assert link is not None
         await work.outbox.add_all([LinkEvent(EventType.LINK_CREATED, link, "correlation-1", TRACE)])
         assert await owner.fetchval("SELECT count(*) FROM outbox") == 0
@@ -37,7 +37,7 @@ async def test_an_event_becomes_true_with_its_transaction(storage: PostgresStora
 
 async def test_an_event_is_undone_with_its_transaction(storage: PostgresStorage, owner: asyncpg.Connection) -> None:
     async with storage.unit_of_work() as work:
-        link = await work.links.add(new_link())
+        link = await add(work.links, new_link())
         assert link is not None
         await work.outbox.add_all([LinkEvent(EventType.LINK_CREATED, link, "c")])
     assert await owner.fetchval("SELECT count(*) FROM outbox") == 0
