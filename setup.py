@@ -41,6 +41,7 @@ setup(
     package_dir={"": "."},
     packages=[
         "waypost",
+        "waypost.access",
         "waypost.adapters",
         "waypost.api",
         "waypost.api.v1",

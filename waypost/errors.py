@@ -13,6 +13,12 @@
     ├── IdempotencyKeyReused     for another request
     ├── IdempotencyKeyInUse      the first request is still under way
     ├── RequestTooLarge
+    ├── Unauthenticated          nobody knows who calls
+    ├── PermissionDenied         the caller may not do this
+    ├── ResourceNotFound         a key, member, workspace or report
+    ├── MemberExists
+    ├── LastOwner
+    ├── TooMany                  as many as there may be
     ├── RateLimited              the caller's own limit
     ├── Overloaded               the server's limit
     ├── DependencyUnavailable    something the call needs does not answer
@@ -146,6 +152,56 @@ class RequestTooLarge(WaypostError):
         self.limit = limit
         self.part = part
         super().__init__(f"the {part} is larger than {limit:,} bytes (it has {size:,})")
+
+
+class Unauthenticated(WaypostError):
+    """The credentials are missing or count for nothing; `why` is a sentence without any part of them."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(why)
+
+
+class PermissionDenied(WaypostError):
+    """The caller is known and may not do this: it takes the scope `scope`; `why` says more where there is more."""
+
+    def __init__(self, scope: str, why: str = "") -> None:
+        self.scope = scope
+        super().__init__(why or f"this takes the scope {scope!r}, which your credentials do not have here")
+
+
+class ResourceNotFound(WaypostError):
+    """The workspace has no such object: of `type` `key`, `member`, `workspace` or `report`, by its `name`."""
+
+    def __init__(self, type: str, name: str) -> None:
+        self.type = type
+        self.name = name
+        super().__init__(f"no {type} {name!r} here")
+
+
+class MemberExists(WaypostError):
+    """Somebody with this subject is a member of the workspace."""
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        super().__init__(f"{subject!r} is a member of this workspace")
+
+
+class LastOwner(WaypostError):
+    """The member is the workspace's only owner: nobody would be left to manage it."""
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        super().__init__(f"{subject!r} is the only owner of this workspace: make somebody else one first")
+
+
+class TooMany(WaypostError):
+    """The workspace has `limit` objects of this `type` (`key`, `member`), and there may be no more."""
+
+    def __init__(self, type: str, limit: int) -> None:
+        self.type = type
+        self.limit = limit
+        super().__init__(f"this workspace has {limit:,} {type}s already, and may have no more")
 
 
 class RateLimited(WaypostError):

@@ -230,6 +230,65 @@ def _(error: errors.AliasTaken) -> RpcStatus:
 
 
 @_status.register
+def _(error: errors.Unauthenticated) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.UNAUTHENTICATED, str(error), (_info(ErrorReason.ERROR_REASON_UNAUTHENTICATED),)
+    )
+
+
+@_status.register
+def _(error: errors.PermissionDenied) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.PERMISSION_DENIED,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_PERMISSION_DENIED, scope=error.scope),),
+    )
+
+
+@_status.register
+def _(error: errors.ResourceNotFound) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.NOT_FOUND,
+        str(error),
+        (
+            _info(ErrorReason.ERROR_REASON_RESOURCE_NOT_FOUND, type=error.type, name=error.name),
+            error_details_pb2.ResourceInfo(
+                resource_type=f"waypost.api.v1.{error.type.capitalize()}",
+                resource_name=_cut(error.name, MAX_TEXT),
+                description="not here",
+            ),
+        ),
+    )
+
+
+@_status.register
+def _(error: errors.MemberExists) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.ALREADY_EXISTS,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_MEMBER_EXISTS, subject=error.subject),),
+    )
+
+
+@_status.register
+def _(error: errors.LastOwner) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_LAST_OWNER, subject=error.subject),),
+    )
+
+
+@_status.register
+def _(error: errors.TooMany) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        str(error),
+        (_info(ErrorReason.ERROR_REASON_TOO_MANY, type=error.type, limit=str(error.limit)),),
+    )
+
+
+@_status.register
 def _(error: errors.RateLimited) -> RpcStatus:
     quota = error_details_pb2.QuotaFailure()
     quota.violations.add(subject=_cut(error.rule, MAX_TEXT), description="over the limit")

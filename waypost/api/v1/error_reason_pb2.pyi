@@ -95,6 +95,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION; HTTP 403. The link leads somewhere doubtful; people see a page that warns them. metadata:
     `short_code`. Sent in place of a redirect to programs that ask for JSON.
     """
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 24
+    """UNAUTHENTICATED; HTTP 401. The credentials are missing, malformed, unknown, expired or revoked. The message says which
+    as far as the caller may know.
+    """
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 25
+    """PERMISSION_DENIED; HTTP 403. The caller is known, and may not do this. metadata: `scope` (what it takes)."""
+    ERROR_REASON_RESOURCE_NOT_FOUND: _ErrorReason.ValueType  # 26
+    """NOT_FOUND. The workspace has no such object. metadata: `type` (`key`, `member`, `workspace`, `report`), `name`. With
+    `google.rpc.ResourceInfo`.
+    """
+    ERROR_REASON_MEMBER_EXISTS: _ErrorReason.ValueType  # 27
+    """ALREADY_EXISTS; HTTP 409. Somebody with this subject is a member. metadata: `subject`."""
+    ERROR_REASON_LAST_OWNER: _ErrorReason.ValueType  # 28
+    """FAILED_PRECONDITION; HTTP 400. The member is the only owner. metadata: `subject`."""
+    ERROR_REASON_TOO_MANY: _ErrorReason.ValueType  # 29
+    """FAILED_PRECONDITION; HTTP 400. There are as many as there may be. metadata: `type` (`key`, `member`), `limit`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the `google.rpc.ErrorInfo` that every error of Waypost's own carries (`domain` is always "waypost"). The
@@ -175,4 +191,20 @@ ERROR_REASON_LINK_WARNED: ErrorReason.ValueType  # 23
 """FAILED_PRECONDITION; HTTP 403. The link leads somewhere doubtful; people see a page that warns them. metadata:
 `short_code`. Sent in place of a redirect to programs that ask for JSON.
 """
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 24
+"""UNAUTHENTICATED; HTTP 401. The credentials are missing, malformed, unknown, expired or revoked. The message says which
+as far as the caller may know.
+"""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 25
+"""PERMISSION_DENIED; HTTP 403. The caller is known, and may not do this. metadata: `scope` (what it takes)."""
+ERROR_REASON_RESOURCE_NOT_FOUND: ErrorReason.ValueType  # 26
+"""NOT_FOUND. The workspace has no such object. metadata: `type` (`key`, `member`, `workspace`, `report`), `name`. With
+`google.rpc.ResourceInfo`.
+"""
+ERROR_REASON_MEMBER_EXISTS: ErrorReason.ValueType  # 27
+"""ALREADY_EXISTS; HTTP 409. Somebody with this subject is a member. metadata: `subject`."""
+ERROR_REASON_LAST_OWNER: ErrorReason.ValueType  # 28
+"""FAILED_PRECONDITION; HTTP 400. The member is the only owner. metadata: `subject`."""
+ERROR_REASON_TOO_MANY: ErrorReason.ValueType  # 29
+"""FAILED_PRECONDITION; HTTP 400. There are as many as there may be. metadata: `type` (`key`, `member`), `limit`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,1 @@
+"""Who calls, and what they may do: credentials, roles, scopes and the table of all methods. Imports no service."""
