@@ -8,6 +8,10 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
+from waypost.access.api_keys import KeyRecord
+from waypost.access.identity import Membership
+from waypost.accounts import Key, KeyPlace, Member, NewKey, Workspace
+from waypost.audit import AuditEntry, AuditPage, AuditQuery
 from waypost.listing import LinkPage, ListQuery
 from waypost.model import IdempotencyKey, JobRun, LimitDecision, LimitEntry, Link, LinkEvent, NewLink, Redirect
 
@@ -60,8 +64,62 @@ class Answers(Protocol):
         ...
 
 
+class Audit(Protocol):
+    """What the unit of work does, for the audit log."""
+
+    async def add_all(self, entries: Sequence[AuditEntry]) -> None: ...
+
+
+class Members(Protocol):
+    """The members of the unit of work's workspace."""
+
+    async def add(self, member: Member) -> bool:
+        """Adds somebody (`created_at` is the store's); False: the subject is a member."""
+        ...
+
+    async def lock(self, subject: str) -> Member | None:
+        """The member; nobody else changes any owner of the workspace until the unit of work is over."""
+        ...
+
+    async def update(self, member: Member) -> Member:
+        """Stores role and name of a locked member. Returns it as it is now."""
+        ...
+
+    async def remove(self, subject: str) -> None:
+        """Takes a locked member out."""
+        ...
+
+    async def count(self, *, owners_only: bool = False) -> int:
+        """How many there are; to be asked when one is locked, or before one is added."""
+        ...
+
+
+class Keys(Protocol):
+    """The keys of the unit of work's workspace."""
+
+    async def add(self, key: NewKey) -> Key:
+        """Stores a key."""
+        ...
+
+    async def revoke(self, key_id: str) -> tuple[Key, bool] | None:
+        """Revokes a key; the key as it is now, and whether it was not revoked before. None: there is none."""
+        ...
+
+    async def count_live(self) -> int:
+        """How many are neither revoked nor expired; rivals that ask in other units of work wait for this one's end."""
+        ...
+
+
+class OwnWorkspace(Protocol):
+    """The unit of work's workspace."""
+
+    async def rename(self, name: str) -> Workspace | None:
+        """Renames it. Returns it as it is now; None: it is not there."""
+        ...
+
+
 class UnitOfWork(Protocol):
-    """One transaction. Leaving its context without `commit` undoes everything."""
+    """One transaction in one workspace. Leaving its context without `commit` undoes everything."""
 
     @property
     def links(self) -> Links: ...
@@ -72,29 +130,92 @@ class UnitOfWork(Protocol):
     @property
     def answers(self) -> Answers: ...
 
+    @property
+    def audit(self) -> Audit: ...
+
+    @property
+    def members(self) -> Members: ...
+
+    @property
+    def keys(self) -> Keys: ...
+
+    @property
+    def workspace(self) -> OwnWorkspace: ...
+
     async def commit(self) -> None: ...
 
 
 class Storage(Protocol):
-    """The truth about links. Every call raises `DependencyUnavailable` when the store does not answer."""
+    """The truth about the links of each workspace: a call sees the rows of the workspace it names, and no others.
 
-    def unit_of_work(self) -> AbstractAsyncContextManager[UnitOfWork]:
-        """Opens a transaction."""
+    Every call raises `DependencyUnavailable` when the store does not answer.
+    """
+
+    def unit_of_work(self, workspace_id: UUID) -> AbstractAsyncContextManager[UnitOfWork]:
+        """Opens a transaction in a workspace."""
         ...
 
-    async def get_link(self, short_code: str) -> Link | None:
-        """Reads one link outside any transaction."""
+    async def get_link(self, workspace_id: UUID, short_code: str) -> Link | None:
+        """Reads one link of the workspace."""
         ...
 
     async def read_answer(self, key: IdempotencyKey) -> bytes | None:
-        """What was answered to this key, outside any transaction; None: nothing, or more than 24 hours ago.
+        """What was answered to this key, by the key's workspace; None: nothing, or more than 24 hours ago.
 
         Raises `IdempotencyKeyReused` if the key came with another request.
         """
         ...
 
     async def list_links(self, workspace_id: UUID, query: ListQuery, now: datetime) -> LinkPage:
-        """Reads a page of links outside any transaction; `now` decides what has expired."""
+        """Reads a page of the workspace's links; `now` decides what has expired."""
+        ...
+
+
+class AccountReader(Protocol):
+    """Reads about one workspace at a time. Raises `DependencyUnavailable`."""
+
+    async def get_workspace(self, workspace_id: UUID) -> Workspace | None:
+        """The workspace."""
+        ...
+
+    async def list_members(self, workspace_id: UUID, size: int, after: str) -> Sequence[Member]:
+        """At most `size` members by subject, those behind `after`."""
+        ...
+
+    async def list_keys(self, workspace_id: UUID, size: int, after: KeyPlace | None) -> Sequence[Key]:
+        """At most `size` keys, the newest first, those behind `after`."""
+        ...
+
+    async def get_key(self, workspace_id: UUID, key_id: str) -> Key | None:
+        """The key."""
+        ...
+
+
+class AuditReader(Protocol):
+    """Reads the audit log. Raises `DependencyUnavailable`."""
+
+    async def read_audit(self, query: AuditQuery) -> AuditPage:
+        """A page of it. Looks at a bounded number of rows, so a page may be short, or empty, and not the last."""
+        ...
+
+
+class Credentials(Protocol):
+    """What authentication asks of the store, across workspaces. Raises `DependencyUnavailable`."""
+
+    async def read_key(self, key_id: str) -> KeyRecord | None:
+        """The key's record, also if it is revoked or expired."""
+        ...
+
+    async def read_memberships(self, subject: str) -> Sequence[Membership]:
+        """The workspaces that somebody is a member of, by id; at most 1,000."""
+        ...
+
+    async def workspace_exists(self, workspace_id: UUID) -> bool:
+        """Whether there is such a workspace."""
+        ...
+
+    async def note_use(self, key_ids: Sequence[str]) -> None:
+        """Notes that these keys were used just now."""
         ...
 
 

@@ -13,7 +13,10 @@ from waypost.adapters.link_lists import read_page
 from waypost.adapters.postgres import Postgres
 from waypost.adapters.postgres_answers import PostgresAnswers
 from waypost.adapters.postgres_outbox import PostgresOutbox
+from waypost.adapters.postgres_accounts import PostgresKeys, PostgresMembers, PostgresOwnWorkspace
+from waypost.adapters.postgres_audit import PostgresAudit
 from waypost.adapters.postgres_session import Session, unavailable
+from waypost.adapters.postgres_workspace import begin_in, reading_in
 from waypost.adapters.queries import QUERIES
 from waypost.errors import DependencyUnavailable
 from waypost.listing import LinkPage, ListQuery
@@ -31,42 +34,46 @@ class PostgresStorage:
         self._public_url = public_url
 
     @asynccontextmanager
-    async def unit_of_work(self) -> AsyncIterator[PostgresUnitOfWork]:
-        """Opens a transaction; leaving it without `commit` undoes it."""
+    async def unit_of_work(self, workspace_id: UUID) -> AsyncIterator[PostgresUnitOfWork]:
+        """Opens a transaction that sees one workspace; leaving it without `commit` undoes it."""
         async with self._postgres.connection() as session:
-            await session.execute("BEGIN")
-            work = PostgresUnitOfWork(session, self._public_url)
+            await session.execute(begin_in(workspace_id))
+            work = PostgresUnitOfWork(session, workspace_id, self._public_url)
             try:
                 yield work
             finally:
                 await work.close()
 
-    async def get_link(self, short_code: str) -> Link | None:
-        """Reads one link outside any transaction."""
+    async def get_link(self, workspace_id: UUID, short_code: str) -> Link | None:
+        """Reads one link of the workspace."""
         if not could_be_code(short_code):
             return None
-        async with self._postgres.connection() as session:
-            row = await session.fetchrow(QUERIES["get_link"], short_code)
+        async with reading_in(self._postgres, workspace_id) as session:
+            row = await session.fetchrow(QUERIES["get_link"], short_code, workspace_id)
         return None if row is None else link_of(row)
 
     async def read_answer(self, key: IdempotencyKey) -> bytes | None:
-        """What was answered to this key, outside any transaction; raises `IdempotencyKeyReused`."""
-        async with self._postgres.connection() as session:
+        """What was answered to this key; raises `IdempotencyKeyReused`."""
+        async with reading_in(self._postgres, key.workspace_id) as session:
             return await PostgresAnswers(session).read(key)
 
     async def list_links(self, workspace_id: UUID, query: ListQuery, now: datetime) -> LinkPage:
-        """Reads a page of links outside any transaction; `now` decides what has expired."""
-        async with self._postgres.connection() as session:
+        """Reads a page of the workspace's links; `now` decides what has expired."""
+        async with reading_in(self._postgres, workspace_id) as session:
             return await read_page(session, workspace_id, query, now, link_of)
 
 
 class PostgresUnitOfWork:
-    """One transaction of READ COMMITTED."""
+    """One transaction of READ COMMITTED in one workspace."""
 
-    def __init__(self, session: Session, public_url: str) -> None:
+    def __init__(self, session: Session, workspace_id: UUID, public_url: str) -> None:
         self._session = session
         self._over = False
-        self.links = PostgresLinks(session)
+        self.links = PostgresLinks(session, workspace_id)
+        self.audit = PostgresAudit(session)
+        self.members = PostgresMembers(session, workspace_id)
+        self.keys = PostgresKeys(session, workspace_id)
+        self.workspace = PostgresOwnWorkspace(session, workspace_id)
         self.outbox = PostgresOutbox(session, public_url)
         self.answers = PostgresAnswers(session)
 
@@ -95,10 +102,11 @@ class PostgresUnitOfWork:
 
 
 class PostgresLinks:
-    """The links inside one transaction."""
+    """The links of one workspace inside one transaction."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, workspace_id: UUID) -> None:
         self._session = session
+        self._workspace_id = workspace_id
 
     async def add_all(self, links: Sequence[NewLink]) -> list[Link | None]:
         """Stores links in one statement; in order, each or None if its code, without regard to case, is taken.
@@ -114,7 +122,7 @@ class PostgresLinks:
         """The link with exactly this code, in whatever state; nobody else changes it before the transaction is over."""
         if not could_be_code(short_code):
             return None
-        row = await self._session.fetchrow(QUERIES["lock_link"], short_code)
+        row = await self._session.fetchrow(QUERIES["lock_link"], short_code, self._workspace_id)
         return None if row is None else link_of(row)
 
     async def update(self, before: Link, after: Link) -> Link:
@@ -131,12 +139,14 @@ class PostgresLinks:
             after.max_clicks,
             after.forward_query,
             list(link_terms(before.short_code, after.title, after.destination.url, after.tags)),
+            self._workspace_id,
         )
         return _present(row)
 
     async def set_deleted(self, link: Link, *, deleted: bool) -> Link:
         """Deletes or undeletes a locked link. Returns it as it is now."""
-        return _present(await self._session.fetchrow(QUERIES["set_link_deleted"], link.short_code, deleted))
+        query = QUERIES["set_link_deleted"]
+        return _present(await self._session.fetchrow(query, link.short_code, deleted, self._workspace_id))
 
 
 def could_be_code(short_code: str) -> bool:
