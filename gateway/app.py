@@ -18,6 +18,8 @@ from gateway.settings import Settings
 from gateway.transactions import Transactions
 from gateway.visits import VisitMetrics
 from gateway.web import web_app
+from waypost.access.policies import POLICIES
+from waypost.adapters.access import access_control
 from waypost.adapters.change_feed import PostgresChangeFeed
 from waypost.adapters.memory import MemoryLimiter
 from waypost.adapters.postgres import Postgres
@@ -26,6 +28,7 @@ from waypost.adapters.postgres_redirects import PostgresRedirectReader
 from waypost.adapters.remote_limiter import RemoteLimiter
 from waypost.breaker import Breaker
 from waypost.clock import ServerClock
+from waypost.rpc.access import Limits
 from waypost.rpc.channel import channel
 from waypost.rpc.health import Check
 from waypost.rpc.methods import MessageCap
@@ -65,6 +68,9 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
                 connect_timeout=0.5,
             )
         )
+        control = await stack.enter_async_context(
+            access_control(settings, "gateway", clock, anonymous=settings.anonymous_create)
+        )
         limiter_channel = await stack.enter_async_context(channel(settings.ratelimiter_address))
         limiter = RemoteLimiter(
             limiter_channel,
@@ -101,7 +107,8 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
                 settings=settings,
                 control_port=settings.control_port,
                 metrics_port=settings.metrics_port,
-                servicers=[LinkService(links, visitors, clock, settings.public_url, settings.trusted_networks())],
+                servicers=[LinkService(links, visitors, clock, settings.public_url)],
+                gate=[control.gate, Limits(limiter, POLICIES)],
                 # As the edge has it.
                 message_caps={BATCH_METHOD: MessageCap(3 * 1024 * 1024, MAX_BATCH, "requests")},
                 metrics=metrics,
@@ -109,10 +116,11 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
                     Check("postgres", api.check),
                     Check("change_feed", partial(_check_feed, feed)),
                     Check("ratelimiter", limiter.probe, required=False),
+                    *control.checks,
                 ],
                 web=lambda health: web_app(visitors, health, VisitMetrics(metrics.registry), settings.public_url),
                 web_port=settings.web_port,
-                tasks=[feed.run],
+                tasks=[feed.run, *control.tasks],
                 stop=stop,
             )
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from gateway.breath import Breath
 from gateway.codes import CodeSource, is_code
@@ -12,6 +12,9 @@ from gateway.listing import list_query, next_page_token
 from gateway.requests import Caller, CreateLink, UpdateLink
 from gateway.rules import LinkRules
 from gateway.transactions import Change, Reply, Transactions
+from waypost.access.limits import charge
+from waypost.access.policies import LimitClass
+from waypost.audit import Action, AuditEntry, entry_of
 from waypost.convert import etag
 from waypost.errors import (
     AliasTaken,
@@ -19,11 +22,12 @@ from waypost.errors import (
     InvalidFields,
     LinkGone,
     LinkNotFound,
-    RateLimited,
     WaypostError,
 )
-from waypost.model import MESH_LIMIT_DOMAIN, EventType, LimitEntry, Link, LinkEvent, NewLink
+from waypost.model import Destination, EventType, Link, LinkEvent, NewLink
 from waypost.ports import Clock, Limiter, Storage, UnitOfWork
+
+T = TypeVar("T")
 
 MAX_BATCH = 1000
 _CHUNK = 25
@@ -59,16 +63,16 @@ class LinkHandlers:
         """Stores a new link. Raises `RateLimited`, `InvalidFields`, `AliasTaken`."""
         if (given := await self._transactions.given_before(reply)) is not None:
             return given
-        await self._admit("create", caller)
+        await charge(self._limiter, LimitClass.CREATE, caller.identity)
         new = self._rules.new_link(request, caller.workspace_id)
 
         async def change(work: UnitOfWork) -> Change[Link]:
             (outcome,) = await self._add_all(work, [new])
             if isinstance(outcome, WaypostError):
                 raise outcome
-            return Change(outcome, [_event(EventType.LINK_CREATED, outcome, caller)])
+            return _made(outcome, [outcome], caller)
 
-        return await self._transactions.run(change, reply)
+        return await self._transactions.run(caller.workspace_id, change, reply)
 
     async def batch_create(
         self, requests: Sequence[CreateLink], caller: Caller, reply: Reply[Sequence[Outcome]]
@@ -78,7 +82,7 @@ class LinkHandlers:
             raise InvalidFields.one("requests", f"has {len(requests):,} links: give 1 to {MAX_BATCH:,} at once")
         if (given := await self._transactions.given_before(reply)) is not None:
             return given
-        await self._admit("create", caller, len(requests))
+        await charge(self._limiter, LimitClass.CREATE, caller.identity, len(requests))
         checked: list[NewLink | InvalidFields] = []
         breath = Breath()
         for request in requests:
@@ -91,15 +95,14 @@ class LinkHandlers:
         async def change(work: UnitOfWork) -> Change[Sequence[Outcome]]:
             added = iter(await self._add_all(work, [new for new in checked if isinstance(new, NewLink)]))
             outcomes = [next(added) if isinstance(new, NewLink) else new for new in checked]
-            made = (outcome for outcome in outcomes if isinstance(outcome, Link))
-            return Change(outcomes, [_event(EventType.LINK_CREATED, link, caller) for link in made])
+            return _made(outcomes, [outcome for outcome in outcomes if isinstance(outcome, Link)], caller)
 
-        return await self._transactions.run(change, reply)
+        return await self._transactions.run(caller.workspace_id, change, reply)
 
-    async def get(self, short_code: str) -> Link:
+    async def get(self, short_code: str, caller: Caller) -> Link:
         """The link in whatever state; raises `LinkNotFound`."""
         _require(short_code)
-        link = await self._storage.get_link(short_code) if is_code(short_code) else None
+        link = await self._storage.get_link(caller.workspace_id, short_code) if is_code(short_code) else None
         if link is None:
             raise LinkNotFound(short_code)
         return link
@@ -130,9 +133,13 @@ class LinkHandlers:
             if after == before:
                 return Change(before)
             link = await work.links.update(before, after)
-            return Change(link, [_event(EventType.LINK_UPDATED, link, caller)])
+            return Change(
+                link,
+                [_event(EventType.LINK_UPDATED, link, caller)],
+                [_entry(Action.LINK_UPDATE, link, caller, _changed(changes))],
+            )
 
-        return await self._transactions.run(change, reply)
+        return await self._transactions.run(caller.workspace_id, change, reply)
 
     async def delete(self, short_code: str, expected: str, caller: Caller, reply: Reply[Link]) -> bytes:
         """Takes the link out of service; a deleted one stays as it is. Raises `LinkNotFound`, `EtagMismatch`."""
@@ -153,15 +160,10 @@ class LinkHandlers:
                 return Change(link)
             link = await work.links.set_deleted(link, deleted=deleted)
             kind = EventType.LINK_DELETED if deleted else EventType.LINK_UPDATED
-            return Change(link, [_event(kind, link, caller)])
+            action = Action.LINK_DELETE if deleted else Action.LINK_UNDELETE
+            return Change(link, [_event(kind, link, caller)], [_entry(action, link, caller)])
 
-        return await self._transactions.run(change, reply)
-
-    async def _admit(self, route_class: str, caller: Caller, hits: int = 1) -> None:
-        descriptor = (LimitEntry("route_class", route_class), LimitEntry("remote_address", caller.address))
-        decision = await self._limiter.check(MESH_LIMIT_DOMAIN, [descriptor], hits)
-        if not decision.allowed:
-            raise RateLimited(decision.rule, decision.retry_after)
+        return await self._transactions.run(caller.workspace_id, change, reply)
 
     async def _add_all(self, work: UnitOfWork, links: Sequence[NewLink]) -> list[Link | AliasTaken]:
         """Stores the links, those without a code under random ones: the stored link or its error, in order."""
@@ -199,6 +201,26 @@ async def _lock(work: UnitOfWork, short_code: str, expected: str) -> Link:
     if expected and expected != etag(link):
         raise EtagMismatch(short_code, etag(link))
     return link
+
+
+def _made(answer: T, links: Sequence[Link], caller: Caller) -> Change[T]:
+    return Change(
+        answer,
+        [_event(EventType.LINK_CREATED, link, caller) for link in links],
+        [_entry(Action.LINK_CREATE, link, caller, {"url": link.destination.url}) for link in links],
+    )
+
+
+def _entry(action: Action, link: Link, caller: Caller, details: Mapping[str, str] | None = None) -> AuditEntry:
+    return entry_of(caller.identity, caller.correlation_id, action, link.short_code, details, caller.workspace_id)
+
+
+def _changed(changes: Mapping[str, object]) -> dict[str, str]:
+    """What was asked to be changed, and to what, as the audit log has it."""
+    return {
+        ("url" if name == "destination" else name): value.url if isinstance(value, Destination) else str(value)
+        for name, value in changes.items()
+    }
 
 
 def _event(kind: EventType, link: Link, caller: Caller) -> LinkEvent:

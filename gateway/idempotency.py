@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from uuid import UUID
 
 from gateway.convert import fingerprinted
+from waypost.access.identity import Identity
 from waypost.api.v1 import link_service_pb2 as pb
 from waypost.errors import InvalidFields
-from waypost.model import IdempotencyKey
+from waypost.model import DEFAULT_WORKSPACE, IdempotencyKey
 from waypost.rpc.context import CallContext
 
 Mutation = (
@@ -22,14 +22,15 @@ Mutation = (
 """The requests that change something: each has a `request_id`."""
 
 HEADER = "idempotency-key"
-PRINCIPAL = "anonymous"
-"""Who asks. Not the address: who asks again after a change of networks is the same."""
 
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-def key_of(request: Mutation, context: CallContext, workspace_id: UUID) -> IdempotencyKey | None:
-    """The key of the call, None if it has none. Raises `InvalidFields` for a bad one, and for two that differ."""
+def key_of(request: Mutation, context: CallContext, identity: Identity) -> IdempotencyKey | None:
+    """The key of the call, None if it has none; known by who asks, but not by their address: networks change.
+
+    Raises `InvalidFields` for a bad one, and for two that differ.
+    """
     field, header = request.request_id, context.headers.get(HEADER, "")
     if len({value for name, value in context.invocation_metadata() if name == HEADER}) > 1:
         raise InvalidFields.one(HEADER, "comes with two values: give one")
@@ -44,4 +45,5 @@ def key_of(request: Mutation, context: CallContext, workspace_id: UUID) -> Idemp
     if not key:
         return None
     method = context.method.rpartition("/")[2]
-    return IdempotencyKey(workspace_id, PRINCIPAL, method, key, hashlib.sha256(fingerprinted(request)).digest())
+    fingerprint = hashlib.sha256(fingerprinted(request)).digest()
+    return IdempotencyKey(identity.workspace_id or DEFAULT_WORKSPACE, identity.principal, method, key, fingerprint)

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from waypost.access.identity import Identity
 from waypost.errors import FieldViolation
-from waypost.model import DEFAULT_WORKSPACE
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """On whose behalf a use case runs: the masked address and the call's correlation id."""
+    """On whose behalf a use case runs, in which workspace, and the call's correlation id."""
 
-    address: str
+    identity: Identity
+    workspace_id: UUID
     correlation_id: str
-    workspace_id: UUID = DEFAULT_WORKSPACE
 
 
 @dataclass(frozen=True, slots=True)

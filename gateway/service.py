@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from gateway.address import Network, client_address
 from gateway.convert import create_from_proto, resolve_to_proto, update_from_proto
 from gateway.following import RedirectHandlers
 from gateway.handlers import LinkHandlers, Outcome
@@ -15,6 +14,7 @@ from gateway.transactions import Reply
 from waypost.api.v1 import link_service_pb2 as pb
 from waypost.api.v1 import link_service_pb2_grpc as pb_grpc
 from waypost.convert import link_to_proto, short_url
+from waypost.errors import PermissionDenied
 from waypost.model import Link
 from waypost.ports import Clock
 from waypost.rpc.context import CallContext
@@ -35,23 +35,21 @@ class LinkService(pb_grpc.LinkServiceServicer):
         redirects: RedirectHandlers,
         clock: Clock,
         public_url: str,
-        trusted: tuple[Network, ...],
     ) -> None:
         self._links = links
         self._redirects = redirects
         self._clock = clock
         self._public_url = public_url
-        self._trusted = trusted
 
     async def CreateLink(self, request: pb.CreateLinkRequest, context: Any) -> pb.Link:
         """See the contract."""
-        caller = self._caller(context)
+        caller = caller_of(context)
         reply = self._reply(request, context, caller, self._link_bytes)
         return pb.Link.FromString(await self._links.create(create_from_proto(request), caller, reply))
 
     async def BatchCreateLinks(self, request: pb.BatchCreateLinksRequest, context: Any) -> pb.BatchCreateLinksResponse:
         """See the contract."""
-        caller = self._caller(context)
+        caller = caller_of(context)
 
         def encode(outcomes: Sequence[Outcome]) -> bytes:
             results = [self._result(outcome, caller.correlation_id) for outcome in outcomes]
@@ -63,12 +61,12 @@ class LinkService(pb_grpc.LinkServiceServicer):
 
     async def GetLink(self, request: pb.GetLinkRequest, context: Any) -> pb.Link:
         """See the contract."""
-        return self._link(await self._links.get(request.short_code))
+        return self._link(await self._links.get(request.short_code, caller_of(context)))
 
     async def ListLinks(self, request: pb.ListLinksRequest, context: Any) -> pb.ListLinksResponse:
         """See the contract."""
         links, next_page_token = await self._links.page(
-            self._caller(context),
+            caller_of(context),
             filter_text=request.filter,
             order_by=request.order_by,
             size=request.page_size,
@@ -78,19 +76,19 @@ class LinkService(pb_grpc.LinkServiceServicer):
 
     async def UpdateLink(self, request: pb.UpdateLinkRequest, context: Any) -> pb.Link:
         """See the contract."""
-        caller = self._caller(context)
+        caller = caller_of(context)
         reply = self._reply(request, context, caller, self._link_bytes)
         return pb.Link.FromString(await self._links.update(update_from_proto(request), caller, reply))
 
     async def DeleteLink(self, request: pb.DeleteLinkRequest, context: Any) -> pb.Link:
         """See the contract."""
-        caller = self._caller(context)
+        caller = caller_of(context)
         reply = self._reply(request, context, caller, self._link_bytes)
         return pb.Link.FromString(await self._links.delete(request.short_code, request.etag, caller, reply))
 
     async def UndeleteLink(self, request: pb.UndeleteLinkRequest, context: Any) -> pb.Link:
         """See the contract."""
-        caller = self._caller(context)
+        caller = caller_of(context)
         reply = self._reply(request, context, caller, self._link_bytes)
         return pb.Link.FromString(await self._links.undelete(request.short_code, request.etag, caller, reply))
 
@@ -110,7 +108,12 @@ class LinkService(pb_grpc.LinkServiceServicer):
         return pb.BatchCreateLinkResult(error=to_status(outcome, correlation_id).to_proto())
 
     def _reply(self, request: Mutation, context: CallContext, caller: Caller, encode: Callable[[T], bytes]) -> Reply[T]:
-        return Reply(encode, key_of(request, context, caller.workspace_id))
+        return Reply(encode, key_of(request, context, caller.identity))
 
-    def _caller(self, context: CallContext) -> Caller:
-        return Caller(client_address(context, self._trusted), context.correlation_id)
+
+def caller_of(context: CallContext) -> Caller:
+    """On whose behalf the call is; the table of policies lets nobody without a workspace call these methods."""
+    workspace_id = context.identity.workspace_id
+    if workspace_id is None:
+        raise PermissionDenied("workspace", "the call runs in no workspace")
+    return Caller(context.identity, workspace_id, context.correlation_id)

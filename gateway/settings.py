@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.intake import Intake
-from waypost.settings import DatabaseUrl, Port, PublicUrl, ServiceSettings, setting
+from waypost.access.settings import TokenSettings
+from waypost.settings import DatabaseUrl, Port, PublicUrl, setting
 
 
-class Settings(ServiceSettings):
+class Settings(TokenSettings):
     """What the gateway can be told."""
 
     control_port: Port = setting("WAYPOST_GATEWAY_CONTROL_PORT", 50051, "gRPC port of the gateway.")
@@ -22,11 +22,6 @@ class Settings(ServiceSettings):
         "http://127.0.0.1:8080",
         "What short links start with; its host is refused as a destination.",
     )
-    database_url: DatabaseUrl = setting(
-        "WAYPOST_DATABASE_URL",
-        SecretStr(""),
-        "PostgreSQL as postgresql://user:password@host:port/database. Empty with `waypost up`: it brings its own.",
-    )
     database_api_url: DatabaseUrl = setting(
         "WAYPOST_DATABASE_API_URL",
         SecretStr(""),
@@ -36,6 +31,11 @@ class Settings(ServiceSettings):
         "WAYPOST_DATABASE_REDIRECT_URL",
         SecretStr(""),
         "The same database as the login role waypost_redirect. Empty: WAYPOST_DATABASE_URL, switched to that role.",
+    )
+    database_operator_url: DatabaseUrl = setting(
+        "WAYPOST_DATABASE_OPERATOR_URL",
+        SecretStr(""),
+        "The same database as the login role waypost_operator. Empty: WAYPOST_DATABASE_URL, switched to that role.",
     )
     database_pool: int = Field(
         10,
@@ -77,10 +77,11 @@ class Settings(ServiceSettings):
     allow_private_hosts: bool = setting(
         "WAYPOST_ALLOW_PRIVATE_HOSTS", True, "Whether links may lead to addresses and names of private networks."
     )
-    trusted_proxies: str = setting(
-        "WAYPOST_TRUSTED_PROXIES",
-        "127.0.0.0/8,::1/128",
-        "Networks, by comma, whose last x-forwarded-for entry is believed: where Envoy runs.",
+    anonymous_create: bool = setting(
+        "WAYPOST_ANONYMOUS_CREATE",
+        False,
+        "Whether links may be made without credentials, limited by address. Empty with `waypost up` and its own "
+        "database: true.",
     )
 
     @field_validator("public_url")
@@ -90,26 +91,26 @@ class Settings(ServiceSettings):
         Intake([urlsplit(value).hostname or ""])
         return value
 
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _check_networks(cls, value: str) -> str:
-        for network in value.split(","):
-            ip_network(network.strip())
-        return value
-
     @model_validator(mode="after")
     def _check_database(self) -> Settings:
-        if not self.database_url.get_secret_value() and not (
-            self.database_api_url.get_secret_value() and self.database_redirect_url.get_secret_value()
-        ):
-            raise ValueError(
-                "WAYPOST_DATABASE_URL must be set (or both WAYPOST_DATABASE_API_URL and WAYPOST_DATABASE_REDIRECT_URL)"
-            )
+        urls = {
+            "WAYPOST_DATABASE_API_URL": self.api_dsn(),
+            "WAYPOST_DATABASE_REDIRECT_URL": self.redirect_dsn(),
+            "WAYPOST_DATABASE_IDENTITY_URL": self.identity_dsn(),
+            "WAYPOST_DATABASE_OPERATOR_URL": self.operator_dsn(),
+        }
+        if missing := [name for name, url in urls.items() if not url]:
+            raise ValueError(f"WAYPOST_DATABASE_URL must be set (or else {', '.join(missing)})")
         return self
 
-    def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
-        """`trusted_proxies`, parsed."""
-        return tuple(ip_network(network.strip()) for network in self.trusted_proxies.split(","))
+    @model_validator(mode="after")
+    def _check_key_pepper(self) -> Settings:
+        if not self.peppers():
+            raise ValueError(
+                "WAYPOST_KEY_PEPPER must be set: 32 random characters or more, the same for all replicas and kept for "
+                "good (openssl rand -hex 32)"
+            )
+        return self
 
     def own_hosts(self) -> tuple[str, ...]:
         """The hosts that short links themselves are on."""
@@ -122,3 +123,7 @@ class Settings(ServiceSettings):
     def redirect_dsn(self) -> str:
         """How to reach the database as the role `waypost_redirect`."""
         return self.database_redirect_url.get_secret_value() or self.database_url.get_secret_value()
+
+    def operator_dsn(self) -> str:
+        """How to reach the database as the role `waypost_operator`."""
+        return self.database_operator_url.get_secret_value() or self.database_url.get_secret_value()

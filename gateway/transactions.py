@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 from weakref import WeakValueDictionary
 
 import structlog
 
 from gateway.cache import Mark, RedirectCache
+from waypost.audit import AuditEntry
 from waypost.errors import IdempotencyKeyInUse, WaypostError
 from waypost.model import EventType, IdempotencyKey, Link, LinkEvent, Redirect
 from waypost.ports import Storage, UnitOfWork
@@ -24,10 +26,11 @@ PATIENCE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Change(Generic[T]):
-    """What a transaction has done: the answer to it, and the events that become true with it."""
+    """What a transaction has done: the answer to it, the events that become true with it, the audit log's entries."""
 
     answer: T
     events: Sequence[LinkEvent] = ()
+    audit: Sequence[AuditEntry] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,16 @@ class Transactions:
         """
         return None if reply.key is None else await self._storage.read_answer(reply.key)
 
-    async def run(self, change: Callable[[UnitOfWork], Awaitable[Change[T]]], reply: Reply[T]) -> bytes:
-        """Makes the change unless it was made before with the same key; returns the answer's bytes.
+    async def run(
+        self, workspace_id: UUID, change: Callable[[UnitOfWork], Awaitable[Change[T]]], reply: Reply[T]
+    ) -> bytes:
+        """Makes the change in the workspace unless it was made before with the same key; returns the answer's bytes.
 
         Raises what `change` raises, having changed nothing; `IdempotencyKeyInUse`, `IdempotencyKeyReused`,
         `DependencyUnavailable`.
         """
         async with self._turn(reply.key):
-            future = asyncio.ensure_future(self._run(change, reply))
+            future = asyncio.ensure_future(self._run(workspace_id, change, reply))
             self._under_way.add(future)
             future.add_done_callback(self._under_way.discard)
             try:
@@ -91,9 +96,11 @@ class Transactions:
         finally:
             turn.release()
 
-    async def _run(self, change: Callable[[UnitOfWork], Awaitable[Change[T]]], reply: Reply[T]) -> bytes:
+    async def _run(
+        self, workspace_id: UUID, change: Callable[[UnitOfWork], Awaitable[Change[T]]], reply: Reply[T]
+    ) -> bytes:
         since = self._cache.mark()
-        async with self._storage.unit_of_work() as work:
+        async with self._storage.unit_of_work(workspace_id) as work:
             if reply.key is not None:
                 given_before = await work.answers.claim(reply.key)
                 if given_before is not None:
@@ -102,9 +109,11 @@ class Transactions:
             answer = reply.encode(done.answer)
             if done.events:
                 await work.outbox.add_all(done.events)
+            if done.audit:
+                await work.audit.add_all(done.audit)
             if reply.key is not None:
                 await work.answers.keep(reply.key, answer)
-            if done.events or reply.key is not None:
+            if done.events or done.audit or reply.key is not None:
                 await work.commit()
         # A part of the work, not of the call: what is committed is true whether or not its caller still waits.
         for event in done.events:

@@ -11,7 +11,8 @@ from ratelimiter.handlers import Checker, CheckResult
 from ratelimiter.rules import Rules, RulesError
 from ratelimiter.service import RateLimitService
 from ratelimiter.settings import Settings
-from waypost.clock import SteadyClock
+from waypost.adapters.access import access_control
+from waypost.clock import ServerClock, SteadyClock
 from waypost.rpc.process import Service, serve
 from waypost.settings import BadSettings
 from waypost.telemetry import Metrics
@@ -26,18 +27,21 @@ async def run(settings: Settings) -> None:
     metrics = Metrics("ratelimiter")
     table = Table(settings.table_capacity)
     watch_table(metrics.registry, table)
-    await serve(
-        Service(
-            name="ratelimiter",
-            settings=settings,
-            control_port=settings.control_port,
-            metrics_port=settings.metrics_port,
-            servicers=[
-                RateLimitService(Checker(rules, table, clock_us=SteadyClock()), count_decisions(metrics.registry))
-            ],
-            metrics=metrics,
+    checker = Checker(rules, table, clock_us=SteadyClock())
+    async with access_control(settings, "ratelimiter", ServerClock()) as control:
+        await serve(
+            Service(
+                name="ratelimiter",
+                settings=settings,
+                control_port=settings.control_port,
+                metrics_port=settings.metrics_port,
+                servicers=[RateLimitService(checker, count_decisions(metrics.registry))],
+                gate=[control.gate],
+                metrics=metrics,
+                checks=control.checks,
+                tasks=control.tasks,
+            )
         )
-    )
 
 
 def watch_table(registry: CollectorRegistry, table: Table) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from waypost.settings import Port, ServiceSettings, setting
+from waypost.access.settings import TokenSettings
+from waypost.settings import Port, setting
 
 
-class Settings(ServiceSettings):
+class Settings(TokenSettings):
     """What the rate limiter can be told."""
 
     control_port: Port = setting("WAYPOST_RATELIMITER_CONTROL_PORT", 50052, "gRPC port of the rate limiter.")

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr, model_validator
 
-from waypost.settings import DatabaseUrl, Port, PublicUrl, ServiceSettings, setting
+from waypost.access.settings import TokenSettings
+from waypost.settings import DatabaseUrl, Port, PublicUrl, setting
 
 
-class Settings(ServiceSettings):
+class Settings(TokenSettings):
     """What the workers can be told."""
 
     control_port: Port = setting("WAYPOST_WORKERS_CONTROL_PORT", 50053, "gRPC port of the workers.")
     metrics_port: Port = setting("WAYPOST_WORKERS_METRICS_PORT", 9103, "HTTP port of the workers' health and metrics.")
-    database_url: DatabaseUrl = setting(
-        "WAYPOST_DATABASE_URL",
-        SecretStr(""),
-        "PostgreSQL as postgresql://user:password@host:port/database. Empty with `waypost up`: it brings its own.",
-    )
     database_sweeper_url: DatabaseUrl = setting(
         "WAYPOST_DATABASE_SWEEPER_URL",
         SecretStr(""),

@@ -44,6 +44,9 @@ ROLE_SCOPES = MappingProxyType(
 ANONYMOUS = "anonymous"
 """The principal of calls without credentials."""
 
+MESH = "mesh"
+"""The principal of the mesh's own processes, where they need no credentials."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -54,6 +57,7 @@ class Identity:
     role          theirs in it, None: none
     scopes        what they may do in it
     address       the client's, masked; `local` for a peer without one
+    workspaces    without a workspace: how many there were to choose from
     """
 
     principal: str
@@ -61,6 +65,7 @@ class Identity:
     role: Role | None = None
     scopes: frozenset[Scope] = frozenset()
     address: str = ""
+    workspaces: int = 0
 
     @property
     def anonymous(self) -> bool:

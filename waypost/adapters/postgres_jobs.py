@@ -7,7 +7,9 @@ from datetime import timedelta
 import asyncpg
 
 from waypost.adapters.postgres import Postgres
-from waypost.adapters.postgres_links import PostgresUnitOfWork, link_of
+from waypost.adapters.postgres_links import link_of
+from waypost.adapters.postgres_outbox import PostgresOutbox
+from waypost.adapters.postgres_transaction import PostgresTransaction
 from waypost.adapters.queries import QUERIES
 from waypost.ids import correlation_id
 from waypost.model import EventType, JobRun, LinkEvent
@@ -58,11 +60,12 @@ class PostgresExpirySweep:
         """
         async with self._postgres.connection() as session:
             await session.execute("BEGIN")
-            work = PostgresUnitOfWork(session, self._public_url)
+            work = PostgresTransaction(session)
             try:
                 rows = await session.fetch(QUERIES["expire_links"], limit)
                 correlation = correlation_id()
-                await work.outbox.add_all(LinkEvent(EventType.LINK_UPDATED, link_of(row), correlation) for row in rows)
+                outbox = PostgresOutbox(session, self._public_url)
+                await outbox.add_all(LinkEvent(EventType.LINK_UPDATED, link_of(row), correlation) for row in rows)
                 await work.commit()
             finally:
                 await work.close()

@@ -11,14 +11,14 @@ import asyncpg
 
 from waypost.adapters.link_lists import read_page
 from waypost.adapters.postgres import Postgres
-from waypost.adapters.postgres_answers import PostgresAnswers
-from waypost.adapters.postgres_outbox import PostgresOutbox
 from waypost.adapters.postgres_accounts import PostgresKeys, PostgresMembers, PostgresOwnWorkspace
+from waypost.adapters.postgres_answers import PostgresAnswers
 from waypost.adapters.postgres_audit import PostgresAudit
-from waypost.adapters.postgres_session import Session, unavailable
+from waypost.adapters.postgres_outbox import PostgresOutbox
+from waypost.adapters.postgres_session import Session
+from waypost.adapters.postgres_transaction import PostgresTransaction
 from waypost.adapters.postgres_workspace import begin_in, reading_in
 from waypost.adapters.queries import QUERIES
-from waypost.errors import DependencyUnavailable
 from waypost.listing import LinkPage, ListQuery
 from waypost.model import Destination, DestinationFlag, IdempotencyKey, Link, NewLink
 from waypost.search_terms import link_terms
@@ -63,12 +63,11 @@ class PostgresStorage:
             return await read_page(session, workspace_id, query, now, link_of)
 
 
-class PostgresUnitOfWork:
+class PostgresUnitOfWork(PostgresTransaction):
     """One transaction of READ COMMITTED in one workspace."""
 
     def __init__(self, session: Session, workspace_id: UUID, public_url: str) -> None:
-        self._session = session
-        self._over = False
+        super().__init__(session)
         self.links = PostgresLinks(session, workspace_id)
         self.audit = PostgresAudit(session)
         self.members = PostgresMembers(session, workspace_id)
@@ -76,29 +75,6 @@ class PostgresUnitOfWork:
         self.workspace = PostgresOwnWorkspace(session, workspace_id)
         self.outbox = PostgresOutbox(session, public_url)
         self.answers = PostgresAnswers(session)
-
-    async def commit(self) -> None:
-        """Makes it so. A caller who is cancelled from here on does not stop it.
-
-        Raises `DependencyUnavailable` also when it is not known whether the server has done it.
-        """
-        if self._over:
-            raise RuntimeError("this unit of work is over")
-        self._over = True
-        tag = await self._session.finish("COMMIT")
-        if tag != "COMMIT":
-            # The server rolls back, without an error, a transaction in which a statement has failed.
-            raise unavailable()
-
-    async def close(self) -> None:
-        """Undoes what was not committed; never raises."""
-        if self._over or self._session.broken:
-            return
-        self._over = True
-        try:
-            await self._session.execute("ROLLBACK")
-        except DependencyUnavailable:
-            pass  # the server undoes what it hears no more of
 
 
 class PostgresLinks:

@@ -7,8 +7,16 @@ import hashlib
 import hmac
 import secrets
 
-JOB_ROLES = ("waypost_api", "waypost_redirect", "waypost_relay", "waypost_rollup", "waypost_sweeper")
-"""Made by the first migration, without passwords."""
+JOB_ROLES = (
+    "waypost_api",
+    "waypost_redirect",
+    "waypost_relay",
+    "waypost_rollup",
+    "waypost_sweeper",
+    "waypost_identity",
+    "waypost_operator",
+)
+"""Made by migrations, without passwords."""
 
 ITERATIONS = 4096
 

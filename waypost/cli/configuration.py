@@ -45,7 +45,9 @@ def effective(env: Mapping[str, str]) -> dict[str, dict[str, str]]:
     role_urls = {role: "postgresql://" for urls in environment.DATABASE_ROLES.values() for role in urls.values()}
     for service in environment.SERVICES:
         settings_class: type[Settings] = importlib.import_module(f"{service}.settings").Settings
-        own = environment.for_service(service, environment.names_of(service), env, supervisor, data, role_urls)
+        own = environment.for_service(
+            service, environment.names_of(service), env, supervisor, data, role_urls, environment.SOME_PEPPER
+        )
         result[service] = settings_class.from_env(own).effective()
     result["waypost links"] = CliSettings.from_env(env).effective()
     return result

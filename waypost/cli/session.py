@@ -29,7 +29,7 @@ def run(
         return fail(WRONG_USAGE, str(error), as_json)
 
     async def main() -> int:
-        async with Client(server.url) as client:
+        async with Client(server) as client:
             return await work(client, server)
 
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,14 +18,28 @@ MAX_ANSWER = 32 * 1024 * 1024
 
 MAX_ATTEMPTS = 4
 
-# Every method may be tried again: reads by nature, the others because each carries a `request_id`. UNAVAILABLE alone
-# says that another attempt may fare better soon. The budget is 20 % of the calls, at least 100 (half of the tokens): an
-# outage is not to be met with four times the load.
+REPEATABLE = {
+    # Each change carries a `request_id`.
+    "LinkService": [],
+    "WorkspaceService": ["ListWorkspaces", "GetWorkspace", "UpdateWorkspace", "GetCaller"],
+    "MemberService": ["ListMembers", "UpdateMember"],
+    "KeyService": ["ListKeys", "GetKey", "RevokeKey"],
+    "AuditService": [],
+    "AbuseService": ["ListReports", "CloseReport", "BlockLink", "UnblockLink", "ListBlockedLinks"],
+}
+"""Methods that are tried again, by service (none named: all of them): those that do once what they are asked twice."""
+
+# UNAVAILABLE alone says that another attempt may fare better soon. The budget is 20 % of the calls, at least 100 (half of
+# the tokens): an outage is not to be met with four times the load.
 SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
             {
-                "name": [{"service": "waypost.api.v1.LinkService"}],
+                "name": [
+                    {"service": f"waypost.api.v1.{service}", **({"method": method} if method else {})}
+                    for service, methods in REPEATABLE.items()
+                    for method in methods or [""]
+                ],
                 "retryPolicy": {
                     "maxAttempts": MAX_ATTEMPTS,
                     "initialBackoff": "0.1s",
@@ -39,7 +54,6 @@ SERVICE_CONFIG = json.dumps(
 )
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +62,24 @@ class Server:
 
     address: str
     tls: bool = False
+    name: str = ""
+    """The name that its certificate must be for; empty: the host of the address."""
+    trust: bytes | None = field(default=None, repr=False)
+    """The authorities (PEM) that vouch for the certificate; None: those that grpc trusts, which are the system's."""
 
     @property
     def url(self) -> str:
-        """It as `parse` reads it."""
+        """Its address as `parse` reads it."""
         return f"{'https' if self.tls else 'http'}://{self.address}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is on this machine's own loopback, from where nothing gets out."""
+        host = self.address.rpartition(":")[0].strip("[]")
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
     @classmethod
     def parse(cls, text: str) -> Server:
@@ -71,11 +98,8 @@ class Server:
         return cls(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", tls=scheme.lower() == "https")
 
 
-def open_channel(server: Server, root_certificates: bytes | None = None) -> grpc.aio.Channel:
-    """A channel with a connection of its own, made at the first call and again whenever it is lost.
-
-    `root_certificates` (PEM) replace those that grpc trusts by default.
-    """
+def open_channel(server: Server) -> grpc.aio.Channel:
+    """A channel with a connection of its own, made at the first call and again whenever it is lost."""
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", SERVICE_CONFIG),
         # Nobody else's DNS records are to change how calls are tried again.
@@ -91,8 +115,10 @@ def open_channel(server: Server, root_certificates: bytes | None = None) -> grpc
         ("grpc.use_local_subchannel_pool", 1),
     ]
     # `http_proxy` is for the way out, and no proxy can reach this machine's own loopback.
-    if server.address.startswith(_LOOPBACK):
+    if server.loopback:
         options.append(("grpc.enable_http_proxy", 0))
     if server.tls:
-        return grpc.aio.secure_channel(server.address, grpc.ssl_channel_credentials(root_certificates), options)
+        if server.name:
+            options.append(("grpc.ssl_target_name_override", server.name))
+        return grpc.aio.secure_channel(server.address, grpc.ssl_channel_credentials(server.trust), options)
     return grpc.aio.insecure_channel(server.address, options)

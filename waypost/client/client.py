@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -59,7 +60,7 @@ class Client:
 
     def __init__(
         self,
-        server: str = "localhost:8080",
+        server: str | Server = "localhost:8080",
         *,
         channels: int = 1,
         timeout: float = 10.0,
@@ -67,17 +68,18 @@ class Client:
     ) -> None:
         if channels < 1:
             raise ValueError(f"channels must be at least 1, not {channels}")
-        self._server = Server.parse(server)
+        self._server = Server.parse(server) if isinstance(server, str) else server
+        if root_certificates is not None:
+            self._server = replace(self._server, trust=root_certificates)
         self._size = channels
         self._timeout = _seconds(timeout)
-        self._root_certificates = root_certificates
         self._channels: list[grpc.aio.Channel] = []
         self._stubs: itertools.cycle[LinkServiceAsyncStub] | None = None
 
     async def __aenter__(self) -> Self:
         if self._channels:
             raise RuntimeError("the client is open already")
-        self._channels = [open_channel(self._server, self._root_certificates) for _ in range(self._size)]
+        self._channels = [open_channel(self._server) for _ in range(self._size)]
         stubs: list[LinkServiceAsyncStub] = [LinkServiceStub(channel) for channel in self._channels]
         self._stubs = itertools.cycle(stubs)
         return self

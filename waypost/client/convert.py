@@ -144,9 +144,9 @@ def link_from_proto(link: pb.Link) -> Link:
         title=link.title,
         tags=tuple(link.tags),
         state=state_from_proto(link.state),
-        created_at=_time(link.created_at),
-        updated_at=_time(link.updated_at),
-        expires_at=_time(link.expires_at) if link.HasField("expires_at") else None,
+        created_at=time_from_proto(link.created_at),
+        updated_at=time_from_proto(link.updated_at),
+        expires_at=time_from_proto(link.expires_at) if link.HasField("expires_at") else None,
         max_clicks=link.max_clicks,
         clicks_used=link.clicks_used,
         redirect_status=link.redirect_status,
@@ -177,5 +177,6 @@ def resolution_from_proto(answer: pb.ResolveLinkResponse) -> Resolution:
     )
 
 
-def _time(at: Timestamp) -> datetime:
+def time_from_proto(at: Timestamp) -> datetime:
+    """The instant, in UTC."""
     return at.ToDatetime(UTC)

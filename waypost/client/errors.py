@@ -101,6 +101,12 @@ _BY_REASON: Mapping[str, Callable[[_Received], WaypostError]] = {
     "ERROR_REASON_REQUEST_TOO_LARGE": lambda got: errors.RequestTooLarge(
         0, got.number("max_bytes"), got.text("part") or "request"
     ),
+    "ERROR_REASON_UNAUTHENTICATED": lambda got: errors.Unauthenticated(got.message),
+    "ERROR_REASON_PERMISSION_DENIED": lambda got: errors.PermissionDenied(got.text("scope"), got.message),
+    "ERROR_REASON_RESOURCE_NOT_FOUND": lambda got: errors.ResourceNotFound(got.text("type"), got.text("name")),
+    "ERROR_REASON_MEMBER_EXISTS": lambda got: errors.MemberExists(got.text("subject")),
+    "ERROR_REASON_LAST_OWNER": lambda got: errors.LastOwner(got.text("subject")),
+    "ERROR_REASON_TOO_MANY": lambda got: errors.TooMany(got.text("type"), got.number("limit")),
     "ERROR_REASON_RATE_LIMITED": lambda got: errors.RateLimited(got.text("limit"), got.retry_after),
     "ERROR_REASON_OVERLOADED": lambda got: errors.Overloaded(got.number("max_in_flight")),
     "ERROR_REASON_DEPENDENCY_UNAVAILABLE": lambda got: errors.DependencyUnavailable(got.text("dependency"), got.delay),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -27,6 +27,9 @@ Handler = Callable[[CallContext, bytes], Awaitable[bytes]]
 
 # At its deadline a caller hangs up, and gRPC has told us that time rounded up by as much as this part of it.
 _ROUNDED = 0.02
+
+CHALLENGE = 'Bearer realm="waypost"'
+"""What a 401 asks for, after RFC 6750; an API key, in a header of its own, has no scheme that could be named."""
 
 # Characters of a text that a caller may have chosen, in a log line.
 _LOGGED = 500
@@ -61,6 +64,7 @@ class CallRecord:
     correlation_id: str
     peer: str
     error: BaseException | None
+    principal: str = ""
 
 
 Listener = Callable[[CallRecord], None]
@@ -89,9 +93,11 @@ class Observe:
             return response
         except RpcError as e:
             code, error = e.status.code, e.cause
+            # The edge makes HTTP headers of these for JSON callers, who look for them there.
             if e.status.retry_after is not None:
-                # The edge makes an HTTP header of it for JSON callers, who look for it there.
                 context.set_trailing_metadata([("retry-after", str(e.status.retry_after))])
+            if code is grpc.StatusCode.UNAUTHENTICATED:
+                context.set_trailing_metadata([("www-authenticate", CHALLENGE)])
             raise
         except asyncio.CancelledError:
             late = context.deadline and context.time_remaining() <= context.timeout * _ROUNDED
@@ -111,6 +117,7 @@ class Observe:
                 correlation_id=context.correlation_id,
                 peer=context.peer(),
                 error=error,
+                principal=context.identity.principal,
             )
             for listener in self._listeners:
                 _tell(listener, record)
@@ -194,16 +201,18 @@ class Admission:
 class Deadline:
     """Every call has one: the caller's (gRPC, or what Envoy will wait), else the default; never above the most.
 
-    Times in seconds.
+    Times in seconds. `caps`: the most of a method, by its full name, where that is less.
     """
 
-    def __init__(self, default: float, maximum: float) -> None:
+    def __init__(self, default: float, maximum: float, caps: Mapping[str, float] | None = None) -> None:
         self._default = default
         self._maximum = maximum
+        self._caps = caps or {}
 
     async def __call__(self, context: CallContext, request: bytes, call_next: Handler) -> bytes:
         """Runs the call; raises `DeadlineExceeded` when its time is up."""
-        context.timeout = timeout = min(self._maximum, self._asked(context))
+        cap = min(self._maximum, self._caps.get(context.method, self._maximum))
+        context.timeout = timeout = min(cap, self._asked(context))
         context.deadline = asyncio.get_running_loop().time() + timeout
         try:
             async with asyncio.timeout_at(context.deadline) as scope:
@@ -241,6 +250,7 @@ def log_calls(logger: structlog.typing.FilteringBoundLogger, quiet: frozenset[st
             request_bytes=record.request_bytes,
             response_bytes=record.response_bytes,
             peer=record.peer,
+            principal=record.principal[:_LOGGED],
             correlation_id=record.correlation_id,
             **({"error": _text(record.error)} if record.error is not None else {}),
             **({"exc_info": record.error} if defect and record.error is not None else {}),

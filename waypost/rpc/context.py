@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import grpc
 
+from waypost.access.identity import ANONYMOUS, Identity
 from waypost.rpc.status import RpcError, RpcStatus
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -24,6 +25,7 @@ class CallContext:
     deadline        event-loop time at which the call's time is up; set by the chain
     timeout         the seconds it had at its start; set by the chain
     correlation_id  set by the chain
+    identity        who calls; set by the chain, nobody before
     """
 
     __slots__ = (
@@ -34,6 +36,7 @@ class CallContext:
         "correlation_id",
         "deadline",
         "headers",
+        "identity",
         "method",
         "timeout",
     )
@@ -51,6 +54,7 @@ class CallContext:
         self.headers = headers
         self.client_timeout = client_timeout
         self.correlation_id = ""
+        self.identity = Identity(ANONYMOUS)
         self.deadline = 0.0
         self.timeout = 0.0
 

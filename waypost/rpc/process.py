@@ -17,6 +17,7 @@ import structlog
 import uvloop
 from starlette.types import ASGIApp
 
+from waypost.access.policies import POLICIES
 from waypost.rpc import chain
 from waypost.rpc.health import Check, Health
 from waypost.rpc.http import HttpServer, metrics_app
@@ -83,7 +84,7 @@ class Service:
 
     A task is a coroutine function that runs until it is cancelled; one that ends or fails ends the process.
     `message_caps`: methods, by full name, whose requests may be larger (or smaller) than `settings.max_message_bytes`,
-    with their most bytes.
+    with their most bytes. `gate`: what each call passes last before its method: who calls, what they may do.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Service:
     tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     on_ports: Callable[[Ports], None] | None = None
     message_caps: Mapping[str, MessageCap] = field(default_factory=dict)
+    gate: Sequence[chain.Middleware] = ()
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -149,7 +151,12 @@ class _Running:
                 chain.Observe([chain.log_calls(self._log, quiet), chain.count_calls(metrics, frozenset(table.unary))]),
                 chain.Errors(),
                 self._admission,
-                chain.Deadline(settings.default_deadline_ms / 1000, settings.max_deadline_ms / 1000),
+                chain.Deadline(
+                    settings.default_deadline_ms / 1000,
+                    settings.max_deadline_ms / 1000,
+                    {name: policy.seconds for name, policy in POLICIES.items()},
+                ),
+                *service.gate,
             ],
             endpoint(table, caps),
         )

@@ -231,9 +231,7 @@ def _(error: errors.AliasTaken) -> RpcStatus:
 
 @_status.register
 def _(error: errors.Unauthenticated) -> RpcStatus:
-    return RpcStatus(
-        grpc.StatusCode.UNAUTHENTICATED, str(error), (_info(ErrorReason.ERROR_REASON_UNAUTHENTICATED),)
-    )
+    return RpcStatus(grpc.StatusCode.UNAUTHENTICATED, str(error), (_info(ErrorReason.ERROR_REASON_UNAUTHENTICATED),))
 
 
 @_status.register

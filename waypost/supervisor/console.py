@@ -14,7 +14,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TextIO
@@ -33,16 +33,25 @@ class Welcome:
     grpc: str
     data: str
     logs: str
+    call: str = ""
+    """The address to call, if that of `url` is not one that the certificate is for."""
+
+    new_key: str = field(default="", repr=False)
+    """The first operator key, if this start has made it: shown this once."""
+    key_file: str = ""
+    """Where it lies."""
 
     def lines(self) -> Sequence[tuple[str, str]]:
         """Labels and texts, in order."""
         body = """'{"url": "https://example.com"}'"""
         return (
-            ("shorten", f"curl -s {self.url}/api/v1/shorten -d {body}"),
+            ("shorten", f"curl -s {self.call or self.url}/api/v1/shorten -d {body}"),
             (
                 "by gRPC",
                 f"{_program('grpcurl')} -plaintext -d {body} {self.grpc} waypost.api.v1.LinkService/CreateLink",
             ),
+            ("key", f"{self.new_key}  (for operators; shown once)") if self.new_key else ("", ""),
+            ("key file", self.key_file),
             ("data", self.data),
             ("logs", self.logs),
         )
@@ -105,6 +114,8 @@ class TerminalConsole:
     def ready(self, welcome: Welcome) -> None:
         self._line("", f"\nwaypost: ready {welcome.url}", "bold green", "\n")
         for label, text in welcome.lines():
+            if not text:
+                continue
             self._line(f"  {label:<8} ", "", "", text)
         self._line("\n  Ctrl-C stops everything.", "", "", "\n")
 
@@ -141,6 +152,9 @@ class JsonConsole:
 
     def ready(self, welcome: Welcome) -> None:
         self._event("info", "ready", url=welcome.url, grpc=welcome.grpc, data=welcome.data, logs=welcome.logs)
+        if welcome.new_key:
+            # On standard output, for whoever started it, and not among the log lines of standard error.
+            _write(self._out, f"waypost: first operator key {welcome.new_key} (also in {welcome.key_file})\n")
         _write(self._out, f"waypost: ready {welcome.url}\n")
 
     def _event(self, level: str, event: str, **fields: object) -> None:

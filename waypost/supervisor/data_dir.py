@@ -14,7 +14,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class DataDir:
-    """`<data>`: VERSION, lock, logs/, postgres/, envoy/.
+    """`<data>`: VERSION, lock, key-pepper, operator-key, logs/, postgres/, envoy/.
 
     As root the folder is 0711: PostgreSQL runs as another user and must pass through to its own subfolder, but can list
     nothing. Otherwise it is 0700.
@@ -31,6 +31,14 @@ class DataDir:
         return self.path / "lock"
 
     @property
+    def key_pepper(self) -> Path:
+        return self.path / "key-pepper"
+
+    @property
+    def operator_key(self) -> Path:
+        return self.path / "operator-key"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 
@@ -41,6 +49,10 @@ class DataDir:
     @property
     def envoy(self) -> Path:
         return self.path / "envoy"
+
+    @property
+    def jwt(self) -> Path:
+        return self.path / "jwt"
 
     def prepare(self) -> None:
         """Creates what is missing and checks what is there.

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 
+from waypost.settings import BadSettings
 from waypost.supervisor import envoy
+from waypost.supervisor.certificate_watch import CertificateWatch
+from waypost.supervisor.certificates import BadCertificate, CertificateFiles
 from waypost.supervisor.data_dir import DataDir
 from waypost.supervisor.environment import without_ours
+from waypost.supervisor.envoy_tls import Tls
 from waypost.supervisor.errors import CannotStart
 from waypost.supervisor.probe import envoy_probe, get
 from waypost.supervisor.program import Program, StopStep
@@ -18,8 +25,40 @@ ACTIVE = "http.http.downstream_rq_active"
 LOOK_SECONDS = 0.05
 
 
-def edge_program(settings: SupervisorSettings, env: Mapping[str, str], data: DataDir) -> Program:
-    """Writes the configuration into the data directory and says how Envoy runs on it. Raises `CannotStart`."""
+def edge_certificate(settings: SupervisorSettings, data: DataDir) -> CertificateWatch | None:
+    """The certificate that the settings name, read and checked; None without. Raises `BadSettings`."""
+    if not settings.tls:
+        return None
+    cert, key = (Path(path).expanduser().absolute() for path in (settings.tls_cert, settings.tls_key))
+    try:
+        return CertificateWatch(CertificateFiles(cert, key), secret_file(data), settings.public_host, datetime.now(UTC))
+    except BadCertificate as error:
+        raise BadSettings([str(error)]) from None
+
+
+def secret_file(data: DataDir) -> Path:
+    """Where Envoy finds the certificate and its key."""
+    return data.envoy / "certificate.json"
+
+
+async def serves(admin_port: int, serial: int) -> bool | None:
+    """Whether Envoy has taken up the certificate of this serial number; None if it does not answer."""
+    answer = await get("127.0.0.1", admin_port, "/certs")
+    # Without the zeros that other programs set before an odd number of digits.
+    return None if answer is None else re.search(rf'"serial_number": "0*{serial:x}"', answer[1]) is not None
+
+
+def _tls(settings: SupervisorSettings, data: DataDir) -> Tls:
+    return Tls(secret_file(data), settings.https_port, settings.public_https_port, settings.hsts_seconds)
+
+
+def edge_program(
+    settings: SupervisorSettings, env: Mapping[str, str], data: DataDir, certificate: CertificateWatch | None = None
+) -> Program:
+    """Writes what Envoy reads into the data directory and says how it runs on it. Raises `CannotStart`.
+
+    `certificate` as `edge_certificate` has made it.
+    """
     config = envoy.EnvoyConfig(
         descriptor_set=envoy.descriptor_set_path(),
         http_port=settings.http_port,
@@ -29,12 +68,18 @@ def edge_program(settings: SupervisorSettings, env: Mapping[str, str], data: Dat
         gateway_web=(settings.service_host, settings.gateway_web_port),
         ratelimiter_control=(settings.service_host, settings.control_port("ratelimiter")),
         trusted_hops=settings.trusted_hops,
+        tls=_tls(settings, data) if certificate is not None else None,
     )
     path = data.envoy / "envoy.yaml"
     try:
+        if certificate is not None:
+            certificate.publish()
+        else:
+            secret_file(data).unlink(missing_ok=True)  # of a run with TLS
         path.write_text(envoy.render(envoy.template_path().read_text(), config))
     except (OSError, ValueError) as error:
         raise CannotStart(f"Envoy's configuration {path} cannot be written: {error}") from None
+    https = f"https {settings.https_port}, " if settings.tls else ""
     return Program(
         name="envoy",
         argv=envoy.command(
@@ -44,7 +89,7 @@ def edge_program(settings: SupervisorSettings, env: Mapping[str, str], data: Dat
         probe=envoy_probe(settings.envoy_admin_port),
         stop=(StopStep(signal.SIGTERM, 5.0),),
         stage=0,
-        address=f"http {settings.http_port}, admin {settings.envoy_admin_port}",
+        address=f"{https}http {settings.http_port}, admin {settings.envoy_admin_port}",
         cwd=data.envoy,
         before_stop=lambda: drain(settings.envoy_admin_port, settings.drain_seconds),
     )

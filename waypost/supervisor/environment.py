@@ -15,13 +15,25 @@ from waypost.supervisor.settings import SupervisorSettings
 SERVICES = ("gateway", "ratelimiter", "workers")
 
 DATABASE_ROLES: Mapping[str, Mapping[str, str]] = {
-    "gateway": {"WAYPOST_DATABASE_API_URL": "waypost_api", "WAYPOST_DATABASE_REDIRECT_URL": "waypost_redirect"},
-    "ratelimiter": {},
-    "workers": {"WAYPOST_DATABASE_SWEEPER_URL": "waypost_sweeper"},
+    "gateway": {
+        "WAYPOST_DATABASE_API_URL": "waypost_api",
+        "WAYPOST_DATABASE_REDIRECT_URL": "waypost_redirect",
+        "WAYPOST_DATABASE_IDENTITY_URL": "waypost_identity",
+        "WAYPOST_DATABASE_OPERATOR_URL": "waypost_operator",
+    },
+    "ratelimiter": {"WAYPOST_DATABASE_IDENTITY_URL": "waypost_identity"},
+    "workers": {
+        "WAYPOST_DATABASE_SWEEPER_URL": "waypost_sweeper",
+        "WAYPOST_DATABASE_IDENTITY_URL": "waypost_identity",
+    },
 }
 """The login roles of each service, by the setting that takes the role's URL."""
 
-USES_DATABASE = frozenset({"gateway", "workers"})
+USES_DATABASE = frozenset({"gateway", "ratelimiter", "workers"})
+
+
+SOME_PEPPER = "0" * 64
+"""In place of the one in the data directory, which may not have been made yet."""
 
 
 def names_of(service: str) -> frozenset[str]:
@@ -60,7 +72,7 @@ def check(env: Mapping[str, str], settings: SupervisorSettings) -> None:
         except ImportError:  # said where the service is to be started
             continue
         try:
-            own.from_env(for_service(service, names_of(service), env, settings, Path(), urls))
+            own.from_env(for_service(service, names_of(service), env, settings, Path(), urls, SOME_PEPPER))
         except BadSettings as error:
             problems += [problem for problem in error.problems if problem not in problems]
     if problems:
@@ -74,13 +86,17 @@ def for_service(
     settings: SupervisorSettings,
     data: Path,
     role_urls: Mapping[str, str],
+    pepper: str,
 ) -> dict[str, str]:
     """The environment of one service.
 
     What the user set for it passes through; on top lies what the supervisor decides. `role_urls` are the embedded
-    database's URLs by role; of them it gets its own.
+    database's URLs by role; of them it gets its own. `pepper`: of the digests of API keys, if the user names none.
     """
     given = {name: value for name, value in env.items() if name in names and value.strip()}
+    given.setdefault("WAYPOST_KEY_PEPPER", pepper)
+    if settings.embedded:
+        given.setdefault("WAYPOST_ANONYMOUS_CREATE", "true")
     given.setdefault(
         "WAYPOST_RATELIMITER_ADDRESS", address(settings.service_host, settings.control_port("ratelimiter"))
     )

@@ -29,6 +29,8 @@ from typing import Any
 
 import yaml
 
+from waypost.supervisor import envoy_tls
+from waypost.supervisor.envoy_tls import Tls
 from waypost.supervisor.errors import CannotStart
 
 Address = tuple[str, int]
@@ -58,6 +60,8 @@ class EnvoyConfig:
     ratelimiter_control: Address = ("127.0.0.1", 50052)
     trusted_hops: int = 0
     """Proxies in front of this Envoy. With n, the caller is the n-th entry from the right of `x-forwarded-for`."""
+    tls: Tls | None = None
+    """With it, HTTPS is what is served, and `http_port` only redirects there."""
 
     def upstreams(self) -> dict[str, Address]:
         """The address of each cluster of the template, by the cluster's name."""
@@ -86,6 +90,8 @@ def render(template: str, config: EnvoyConfig) -> str:
             _believe(manager, config.trusted_hops)
         for name, address in config.upstreams().items():
             _point(_named(resources["clusters"], name), address)
+        if config.tls is not None:
+            envoy_tls.serve(document, config.tls)  # the last: it makes a second listener of the first
     except (LookupError, TypeError, ValueError) as error:
         raise ValueError(f"the Envoy template lacks {error}") from error
     return str(yaml.safe_dump(document, sort_keys=False, width=120))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
+from waypost.supervisor.certificate_watch import Say
 from waypost.supervisor.data_dir import DataDir
 from waypost.supervisor.database import EmbeddedDatabase
-from waypost.supervisor.edge import edge_program
+from waypost.supervisor.edge import edge_certificate, edge_program, serves
 from waypost.supervisor.environment import SERVICES
+from waypost.supervisor.operator_key import PEPPER_SETTING, Tell, first_operator_key, pepper_of
 from waypost.supervisor.program import Program
 from waypost.supervisor.schema import Note, bring_up_to_date
 from waypost.supervisor.services import service_program
@@ -28,28 +31,38 @@ class Database(Protocol):
 class Mesh:
     """`programs` start at once, all together; the database as soon as it is prepared; then `migrate`.
 
+    `tend`, if there is anything to tend, runs beside them until it is cancelled, and is given where to say something.
     Nothing of it is called before the data directory is locked. `migrate` takes a function that it tells what it waits
-    for. Both raise `CannotStart`.
+    for, and one that it tells the first operator key when it has made one. Both raise `CannotStart`.
     """
 
     programs: Callable[[], Sequence[Program]]
     database: Database | None
-    migrate: Callable[[Note], Awaitable[None]]
+    migrate: Callable[[Note, Tell], Awaitable[None]]
+    tend: Callable[[Say], Coroutine[None, None, None]] | None = None
 
 
 def mesh_of(settings: SupervisorSettings, env: Mapping[str, str], data: DataDir) -> Mesh:
-    """The mesh that the settings describe."""
+    """The mesh that the settings describe. Raises `BadSettings` for files they name that cannot be used."""
+    certificate = edge_certificate(settings, data)
     database = EmbeddedDatabase(settings, data) if settings.embedded else None
 
     def programs() -> Sequence[Program]:
         urls = database.role_urls() if database is not None else {}
-        services = [service_program(service, settings, env, data, urls) for service in SERVICES]
-        return [*services, edge_program(settings, env, data)]
+        services = [service_program(service, settings, env, data, urls, pepper_of(data)) for service in SERVICES]
+        return [*services, edge_program(settings, env, data, certificate)]
 
-    async def migrate(note: Note) -> None:
+    async def migrate(note: Note, tell: Tell) -> None:
+        given = env.get(PEPPER_SETTING, "").strip()
+
+        async def first_key(url: str) -> None:
+            await first_operator_key(url, data, given or pepper_of(data), tell)
+
         if database is not None:
-            await bring_up_to_date(database.owner_url(), database.role_passwords(), note)
+            await bring_up_to_date(database.owner_url(), database.role_passwords(), note, first_key)
         else:
-            await bring_up_to_date(settings.database_url.get_secret_value(), {}, note)
+            await bring_up_to_date(settings.database_url.get_secret_value(), {}, note, first_key)
 
-    return Mesh(programs, database, migrate)
+    if certificate is None:
+        return Mesh(programs, database, migrate)
+    return Mesh(programs, database, migrate, partial(certificate.run, partial(serves, settings.envoy_admin_port)))

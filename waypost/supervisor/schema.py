@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from waypost.backoff import Backoff
 from waypost.supervisor.errors import CannotStart
@@ -18,8 +18,14 @@ _SETTINGS = ("28", "3D")  # the password or the user is wrong; there is no such 
 _PRIVILEGE = "42501"
 
 
-async def bring_up_to_date(url: str, role_passwords: Mapping[str, str], note: Note) -> None:
-    """Migrates the database at `url` (the owner's) and sets the login roles' passwords, if any are given.
+async def bring_up_to_date(
+    url: str,
+    role_passwords: Mapping[str, str],
+    note: Note,
+    first_key: Callable[[str], Awaitable[None]],
+) -> None:
+    """Migrates the database at `url` (the owner's), sets the login roles' passwords, if any are given, then calls
+    `first_key` with the URL.
 
     A database that does not answer is tried again for ever: the services start without it. Raises `CannotStart` for
     what waiting does not mend.
@@ -35,6 +41,7 @@ async def bring_up_to_date(url: str, role_passwords: Mapping[str, str], note: No
             await migrate(url)
             if role_passwords:
                 await set_role_passwords(url, role_passwords)
+            await first_key(url)
         except MigrationError as error:
             raise CannotStart(str(error), error.exit_code) from None
         except asyncpg.PostgresError as error:

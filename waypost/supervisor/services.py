@@ -20,9 +20,14 @@ GRACE_SECONDS = 5.0
 
 
 def service_program(
-    service: str, settings: SupervisorSettings, env: Mapping[str, str], data: DataDir, role_urls: Mapping[str, str]
+    service: str,
+    settings: SupervisorSettings,
+    env: Mapping[str, str],
+    data: DataDir,
+    role_urls: Mapping[str, str],
+    pepper: str,
 ) -> Program:
-    """How `service` runs; `role_urls` as in `environment.for_service`. Raises `CannotStart`."""
+    """How `service` runs; `role_urls` and `pepper` as in `environment.for_service`. Raises `CannotStart`."""
     try:
         names = environment.names_of(service)
     except ImportError as error:
@@ -32,7 +37,7 @@ def service_program(
         name=service,
         # -P: a folder named like a service in the current directory is not the service.
         argv=(sys.executable, "-P", "-m", service),
-        env=environment.for_service(service, names, env, settings, data.path, role_urls),
+        env=environment.for_service(service, names, env, settings, data.path, role_urls, pepper),
         probe=service_probe(settings.service_host, metrics),
         stop=(StopStep(signal.SIGTERM, settings.drain_delay_seconds + settings.drain_seconds + GRACE_SECONDS),),
         stage=STAGES[service],

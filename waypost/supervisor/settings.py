@@ -7,15 +7,19 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from waypost.rpc.ports import address
 from waypost.settings import DatabaseUrl, PublicUrl, Settings, setting
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - named to be told apart, not to listen on
 """Addresses that mean "all of them", with the one under which this machine reaches itself."""
+
+HTTPS_PORT = 443
+"""What an address by HTTPS need not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,23 @@ class SupervisorSettings(Settings):
         "WAYPOST_HTTP_HOST", "127.0.0.1", "Address on which Envoy takes HTTP in `waypost up`; 0.0.0.0 for all."
     )
     http_port: int = _port("WAYPOST_HTTP_PORT", 8080, "Port of the public HTTP listener (Envoy).")
+    https_port: int = _port(
+        "WAYPOST_HTTPS_PORT", 8443, "Port of the public HTTPS listener (Envoy), if WAYPOST_TLS_CERT is set."
+    )
+    tls_cert: str = setting(
+        "WAYPOST_TLS_CERT",
+        "",
+        "PEM file of the certificate to serve HTTPS with, its chain after it; a new one is taken up without a restart. "
+        "Set, WAYPOST_HTTP_PORT only redirects to HTTPS. Empty: HTTP alone.",
+    )
+    tls_key: str = setting("WAYPOST_TLS_KEY", "", "PEM file of the private key of WAYPOST_TLS_CERT, not encrypted.")
+    hsts_seconds: int = _number(
+        "WAYPOST_HSTS_SECONDS",
+        31_536_000,
+        "How long browsers are told to come by HTTPS alone (strict-transport-security), in seconds; 0: they are not.",
+        ge=0,
+        le=315_360_000,
+    )
     envoy_admin_port: int = _port("WAYPOST_ENVOY_ADMIN_PORT", 9901, "Port of Envoy's admin pages, on loopback only.")
     gateway_control_port: int = _port("WAYPOST_GATEWAY_CONTROL_PORT", 50051, "gRPC port of the gateway.")
     ratelimiter_control_port: int = _port("WAYPOST_RATELIMITER_CONTROL_PORT", 50052, "gRPC port of the rate limiter.")
@@ -106,6 +127,27 @@ class SupervisorSettings(Settings):
             raise ValueError("must be an IP address, like 127.0.0.1, or 0.0.0.0 for all") from None
         return value
 
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_port(cls, value: str) -> str:
+        try:
+            urlsplit(value).port  # noqa: B018 - it is read here
+        except ValueError:
+            raise ValueError("has a port that is no number from 0 to 65535") from None
+        return value
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        for present, absent in (("CERT", "KEY"), ("KEY", "CERT")):
+            if getattr(self, f"tls_{present.lower()}") and not getattr(self, f"tls_{absent.lower()}"):
+                raise ValueError(f"WAYPOST_TLS_{present} is set, but WAYPOST_TLS_{absent} is not: set both or none")
+        return self
+
+    @property
+    def tls(self) -> bool:
+        """Whether the edge serves HTTPS."""
+        return bool(self.tls_cert)
+
     @property
     def embedded(self) -> bool:
         """Whether PostgreSQL is ours to run."""
@@ -118,8 +160,9 @@ class SupervisorSettings(Settings):
 
     @property
     def http_address(self) -> str:
-        """The address of Envoy's HTTP listener as this machine reaches it, for example `http://127.0.0.1:8080`."""
-        return f"http://{address(WILDCARDS.get(self.http_host, self.http_host), self.http_port)}"
+        """The address that Envoy serves at as this machine reaches it, for example `http://127.0.0.1:8080`."""
+        scheme, port = ("https", self.https_port) if self.tls else ("http", self.http_port)
+        return f"{scheme}://{address(WILDCARDS.get(self.http_host, self.http_host), port)}"
 
     @property
     def reached_by_others(self) -> bool:
@@ -130,6 +173,17 @@ class SupervisorSettings(Settings):
     def public_address(self) -> str:
         """The address that short links begin with."""
         return self.public_url or self.http_address
+
+    @property
+    def public_host(self) -> str:
+        """The host of that address, without brackets."""
+        return urlsplit(self.public_address).hostname or ""
+
+    @property
+    def public_https_port(self) -> int:
+        """The port under which others reach HTTPS: a balancer or a container may have moved it."""
+        parts = urlsplit(self.public_url)
+        return parts.port or HTTPS_PORT if parts.scheme == "https" else self.https_port
 
     def control_port(self, service: str) -> int:
         """The gRPC port of `service`."""
@@ -142,9 +196,10 @@ class SupervisorSettings(Settings):
     def listeners(self) -> Iterator[Listener]:
         """Every port that the mesh opens."""
         for info in self.infos():
-            if not info.field.endswith("_port"):
+            if not info.field.endswith("_port") or (info.field == "https_port" and not self.tls):
                 continue
-            host = {"http_port": self.http_host, "envoy_admin_port": "127.0.0.1"}.get(info.field, self.host)
+            host = {"envoy_admin_port": "127.0.0.1"}.get(info.field, self.host)
+            host = self.http_host if info.field in ("http_port", "https_port") else host
             yield Listener(info.env, host, getattr(self, info.field))
 
     def data_path(self, env: Mapping[str, str]) -> Path:

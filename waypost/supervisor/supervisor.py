@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 
 from waypost.supervisor import ports
 from waypost.supervisor.child import Child
@@ -46,6 +47,7 @@ class Supervisor:
         self._news = asyncio.Event()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._database_missing = ""
+        self._new_key = ""
         self._preparing: asyncio.Task[Program] | None = None
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -89,6 +91,8 @@ class Supervisor:
             asyncio.create_task(self._database(guard), name="database"),
             asyncio.ensure_future(self._failed),
         ]
+        if self._mesh.tend is not None:
+            tasks.append(asyncio.create_task(self._mesh.tend(self._console.notice), name="tending"))
         try:
             await self._first_failure(tasks)
         finally:
@@ -117,8 +121,11 @@ class Supervisor:
             program = await asyncio.shield(self._preparing)
             child = self._start(program)
             await child.was_ready.wait()
-        await self._mesh.migrate(self._note_database)
+        await self._mesh.migrate(self._note_database, self._keep_to_show)
         self._note_database("")
+
+    def _keep_to_show(self, key: str) -> None:
+        self._new_key = key
 
     def _note_database(self, reason: str) -> None:
         self._database_missing = reason
@@ -145,7 +152,8 @@ class Supervisor:
             except TimeoutError:
                 if running_since is None:
                     self._console.notice("waiting", f"still waiting for {', '.join(late)}", "warning")
-        self._console.ready(self._welcome)
+        self._console.ready(replace(self._welcome, new_key=self._new_key))
+        self._new_key = ""
 
     def _late(self) -> list[str]:
         """What is not ready yet, each with its reason where it gives one."""

@@ -60,6 +60,8 @@ async def _run(settings: SupervisorSettings, env: Mapping[str, str], data: DataD
         grpc=address(settings.service_host, settings.control_port("gateway")),
         data=str(data.path),
         logs=str(data.logs),
+        key_file=str(data.operator_key),
+        call=settings.public_address if settings.tls else "",
     )
     mesh = make_mesh(settings, env, data)
     await Supervisor(mesh, data, list(settings.listeners()), welcome, console).run()

@@ -205,7 +205,7 @@ GRANT SELECT (id, workspace_id, role, scopes, digest, expires_at, last_used_at, 
 
 GRANT SELECT, INSERT ON workspaces TO waypost_operator;
 GRANT INSERT ON members TO waypost_operator;
-GRANT SELECT (id, role, revoked_at, expires_at), INSERT ON api_keys TO waypost_operator;
+GRANT SELECT (id, workspace_id, role, revoked_at, expires_at), INSERT ON api_keys TO waypost_operator;
 GRANT SELECT, INSERT ON audit_log TO waypost_operator;
 GRANT SELECT, UPDATE (blocked_at, blocked_reason) ON links TO waypost_operator;
 GRANT SELECT ON click_budgets TO waypost_operator;

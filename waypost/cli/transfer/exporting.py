@@ -21,6 +21,7 @@ from waypost.cli.settings import server_of
 from waypost.cli.transfer.exporter import Shape, write_links
 from waypost.cli.transfer.whole_file import written_whole
 from waypost.client import Client
+from waypost.client.channel import Server
 from waypost.errors import WaypostError
 from waypost.settings import BadSettings
 
@@ -38,7 +39,7 @@ def export_links(
         return fail(WRONG_USAGE, str(error), as_json)
     try:
         with _output(output) as file:
-            count = asyncio.run(_export(server.url, file, shape, filter_text))
+            count = asyncio.run(_export(server, file, shape, filter_text))
     except WaypostError as error:
         return refuse(error, server, as_json)
     except BrokenPipeError:
@@ -55,8 +56,8 @@ def export_links(
     return 0
 
 
-async def _export(url: str, file: TextIO, shape: Shape, filter_text: str) -> int:
-    async with Client(url) as client:
+async def _export(server: Server, file: TextIO, shape: Shape, filter_text: str) -> int:
+    async with Client(server) as client:
         return await write_links(client.list(filter=filter_text, page_size=PAGE_SIZE), file, shape)
 
 

@@ -80,14 +80,14 @@ def import_links(env: Mapping[str, str], server: str | None, options: ImportOpti
             raise _WrongUsage("--prefix and --random-codes exclude each other: random codes have no prefix")
         if str(options.file) == "-" and not options.file.exists():
             raise _WrongUsage("import needs a file, not standard input: it may be read more than once")
-        address = "" if options.dry_run else server_of(env, server).url
+        target = None if options.dry_run else server_of(env, server)
         source = inspect(options.file, form=FORMATS[options.format] if options.format else None, encoding=encoding)
-        if options.dry_run:
+        if target is None:
             return _try_out(source, options, as_json)
         _must_report(options)
         job = Job(
             file_sha256=source.sha256,
-            server=address,
+            server=target.url,
             format=source.format.name,
             encoding=source.encoding,
             prefix=options.prefix,
@@ -95,7 +95,7 @@ def import_links(env: Mapping[str, str], server: str | None, options: ImportOpti
             batch_size=options.batch_size,
         )
         with Journal.open(options.journal_path, job, datetime.now(UTC), restart=options.restart) as journal:
-            return _import(source, options, journal, as_json)
+            return _import(source, options, target, journal, as_json)
     except (_WrongUsage, BadSettings, UnusableFile, JournalError) as error:
         return fail(WRONG_USAGE, str(error), as_json)
     except OSError as error:
@@ -122,7 +122,7 @@ def _unwritable(options: ImportOptions, why: str) -> str:
     return f"the report {options.report_path} cannot be written: {why}: name another place with --report"
 
 
-def _import(source: LinkFile, options: ImportOptions, journal: Journal, as_json: bool) -> int:
+def _import(source: LinkFile, options: ImportOptions, server: Server, journal: Journal, as_json: bool) -> int:
     before = sum((outcome.counts for outcome in journal.outcomes()), Counts())
     ending = _Ending()
     with source.records() as records:
@@ -130,7 +130,7 @@ def _import(source: LinkFile, options: ImportOptions, journal: Journal, as_json:
         rules = Rules(journal.as_of, options.prefix, options.random_codes)
         with progress:
             try:
-                asyncio.run(_send(journal, progress, options, batches(records, rules, options.batch_size)))
+                asyncio.run(_send(server, journal, progress, options, batches(records, rules, options.batch_size)))
             except Interrupted:
                 ending = _Ending(INTERRUPTED, "interrupted")
             except Stopped as error:
@@ -150,8 +150,10 @@ def _import(source: LinkFile, options: ImportOptions, journal: Journal, as_json:
     return _conclude(source, options, counts, report, ending, as_json, resumed=journal.resumed, nothing_new=nothing_new)
 
 
-async def _send(journal: Journal, progress: ImportProgress, options: ImportOptions, todo: Iterable[Batch]) -> None:
-    async with Client(journal.server, timeout=BATCH_TIMEOUT) as client:
+async def _send(
+    server: Server, journal: Journal, progress: ImportProgress, options: ImportOptions, todo: Iterable[Batch]
+) -> None:
+    async with Client(server, timeout=BATCH_TIMEOUT) as client:
         importer = Importer(client, journal, progress, Pace(parallel=options.parallel))
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
 

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from gateway.address import client_address
+from waypost.rpc.address import client_address
 from waypost.rpc.context import CallContext
 
 TRUSTED = tuple(map(ip_network, ("127.0.0.0/8", "::1/128", "10.1.0.0/16")))
