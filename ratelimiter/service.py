@@ -10,9 +10,7 @@ from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.api.v1 import rate_limit_service_pb2_grpc as pb_grpc
 from waypost.errors import InvalidFields
 from waypost.model import MESH_LIMIT_DOMAIN
-
-EDGE_HEADER = "x-waypost-edge"
-"""Set by the edge on what it passes to this service, and by nobody inside the mesh."""
+from waypost.rpc.access import EDGE_HEADER
 
 
 class RateLimitService(pb_grpc.RateLimitServiceServicer):

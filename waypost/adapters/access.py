@@ -9,7 +9,7 @@ from typing import Any
 
 from waypost.access.authentication import Authenticator
 from waypost.access.failures import Failures
-from waypost.access.jwks_source import source_of
+from waypost.access.jwks_source import source_for
 from waypost.access.policies import POLICIES
 from waypost.access.settings import TokenSettings
 from waypost.access.tokens import TokenVerifier
@@ -41,8 +41,7 @@ async def access_control(
     """
     tasks: list[Callable[[], Coroutine[Any, Any, None]]] = []
     tokens: TokenVerifier | None = None
-    if settings.takes_tokens:
-        source = source_of(file=settings.jwt_jwks_file, url=settings.jwt_jwks_url)
+    if (source := source_for(settings)) is not None:
         tokens = TokenVerifier(source, settings.claim_rules())
         tasks.append(source.run)
     dsn = settings.identity_dsn() if settings.peppers() else ""

@@ -64,6 +64,10 @@ class Session:
         self.under_way = asyncio.create_task(self.execute(query))
         return await asyncio.shield(self.under_way)
 
+    def leave(self, query: str) -> None:
+        """As `finish`, but nobody waits for it: the caller has what they came for."""
+        self.under_way = asyncio.create_task(self.execute(query))
+
     async def _call(self, call: Awaitable[T]) -> T:
         try:
             result = await call

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from waypost.adapters.postgres import Postgres
 from waypost.adapters.postgres_session import Session
-from waypost.errors import DependencyUnavailable
 
 
 def begin_in(workspace_id: UUID, mode: str = "READ WRITE") -> str:
@@ -25,7 +24,4 @@ async def reading_in(postgres: Postgres, workspace_id: UUID) -> AsyncIterator[Se
             yield session
         finally:
             if not session.broken:
-                try:
-                    await session.execute("ROLLBACK")
-                except DependencyUnavailable:
-                    pass  # the server undoes what it hears no more of
+                session.leave("ROLLBACK")
