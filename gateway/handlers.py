@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import NoReturn, TypeVar
 
 from gateway.breath import Breath
@@ -216,11 +217,23 @@ def _entry(action: Action, link: Link, caller: Caller, details: Mapping[str, str
 
 
 def _changed(changes: Mapping[str, object]) -> dict[str, str]:
-    """What was asked to be changed, and to what, as the audit log has it."""
-    return {
-        ("url" if name == "destination" else name): value.url if isinstance(value, Destination) else str(value)
-        for name, value in changes.items()
-    }
+    """What was asked to be changed, and to what, as the audit log has it; "" for what was cleared."""
+    return {("url" if name == "destination" else name): _plain(value) for name, value in changes.items()}
+
+
+def _plain(value: object) -> str:
+    """A value of a link as the API writes it; tags, which have no commas, by comma."""
+    match value:
+        case Destination():
+            return value.url
+        case datetime():
+            return value.isoformat()
+        case tuple():
+            return ",".join(value)
+        case bool():
+            return "true" if value else "false"
+        case _:
+            return "" if value is None else str(value)
 
 
 def _event(kind: EventType, link: Link, caller: Caller) -> LinkEvent:

@@ -40,7 +40,7 @@ _MEND = {
 def title_of(text: str) -> str:
     """The title to store: the text without the spaces around it. Raises `InvalidFields` for the field `title`."""
     title = text.strip()
-    problems = _unfit(text)
+    problems = unfit(text)
     if len(title) > MAX_TITLE_CHARS:
         problems.append(f"has {len(title):,} characters: shorten it to {MAX_TITLE_CHARS}")
     if problems:
@@ -77,7 +77,7 @@ def tags_of(tags: Sequence[str]) -> tuple[str, ...]:
 def _tag_problems(tag: str) -> list[str]:
     if not tag:
         return ["is empty: remove it, or give it 1 to 50 characters"]
-    problems = _unfit(tag)
+    problems = unfit(tag)
     if len(tag) > MAX_TAG_CHARS:
         problems.append(f"has {len(tag):,} characters: shorten it to {MAX_TAG_CHARS}")
     if "," in tag:
@@ -87,9 +87,19 @@ def _tag_problems(tag: str) -> list[str]:
     return problems
 
 
-def _unfit(text: str) -> list[str]:
-    """A sentence about the first character that neither title nor tag may have; empty: there is none."""
+def unfit(text: str) -> list[str]:
+    """A sentence about the first character that no title, tag or name may have; empty: there is none."""
     for found in _UNFIT.finditer(text):
         if kind := found.lastgroup:
             return [_MEND[kind].format(describe(found.group()), found.start() + 1)]
     return []
+
+
+def with_unfit_shown(text: str, kept: str = "") -> str:
+    """The text with a replacement character for each that `unfit` would name, but for those that are `kept`."""
+
+    def shown(found: re.Match[str]) -> str:
+        # Without a name it is one of the flags.
+        return found.group() if found.lastgroup is None or found.group() in kept else "\N{REPLACEMENT CHARACTER}"
+
+    return _UNFIT.sub(shown, text)

@@ -44,13 +44,12 @@ def binding_of(workspace_id: UUID, link_filter: LinkFilter, order: Order) -> byt
 def encode(cursor: Cursor, binding: bytes) -> str:
     """The token for the page that begins behind `cursor`, whose key is of the kind that `binding` says."""
     if isinstance(cursor.key, datetime):
-        kind, key = _TIME, _MICROSECONDS.pack((cursor.key - _EPOCH) // timedelta(microseconds=1))
+        kind, key = _TIME, pack_time(cursor.key)
     else:
         kind, key = _CODE, cursor.key.encode("ascii")
     if binding[:1] != kind:
         raise ValueError("the cursor's key is not of the order's kind")
-    body = _HEAD.pack(_VERSION, binding, cursor.id) + key
-    return base64.urlsafe_b64encode(body + _checksum(body)).decode("ascii").rstrip("=")
+    return seal(_HEAD.pack(_VERSION, binding, cursor.id) + key)
 
 
 def decode(token: str, binding: bytes) -> Cursor:
@@ -63,45 +62,67 @@ def decode(token: str, binding: bytes) -> Cursor:
             "came with another filter or order: send those of the page before, or leave the token out to begin anew",
         )
     if not 1 <= row_id <= _MAX_ID:
-        _refuse()
+        refuse()
     return Cursor(_key(binding[:1], body[_HEAD.size :]), row_id)
+
+
+def seal(body: bytes) -> str:
+    """The token of these bytes, of which the first is a version that no other kind of token has."""
+    return base64.urlsafe_b64encode(body + _checksum(body)).decode("ascii").rstrip("=")
+
+
+def unseal(token: str) -> bytes:
+    """The bytes of a token as they were sealed, of whatever version. Raises `InvalidFields`."""
+    if len(token) > MAX_TOKEN_CHARS or not _ALPHABET.fullmatch(token):
+        refuse()
+    try:
+        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except ValueError:
+        refuse()
+    body, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
+    # The bits of the last character that mean nothing are part of what was issued, too.
+    if base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=") != token or check != _checksum(body):
+        refuse()
+    return body
+
+
+def refuse() -> NoReturn:
+    """Raises `InvalidFields` for what is no token, or not of this kind."""
+    raise InvalidFields.one(
+        "page_token",
+        "is no token of this server: send `next_page_token` of the page before as it came, or leave the token out",
+    )
+
+
+def pack_time(at: datetime) -> bytes:
+    """The instant in 8 bytes."""
+    return _MICROSECONDS.pack((at - _EPOCH) // timedelta(microseconds=1))
+
+
+def unpack_time(raw: bytes) -> datetime:
+    """The instant of 8 bytes. Raises `InvalidFields`."""
+    try:
+        (microseconds,) = _MICROSECONDS.unpack(raw)
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except (struct.error, OverflowError):
+        refuse()
 
 
 def _body(token: str) -> bytes:
     """The token's bytes without the checksum, which is right."""
-    if len(token) > MAX_TOKEN_CHARS or not _ALPHABET.fullmatch(token):
-        _refuse()
-    try:
-        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    except ValueError:
-        _refuse()
-    body, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
-    # The bits of the last character that mean nothing are part of what was issued, too.
-    if base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=") != token or check != _checksum(body):
-        _refuse()
+    body = unseal(token)
     if len(body) < _HEAD.size or body[0] != _VERSION:
-        _refuse()
+        refuse()
     return body
 
 
 def _key(kind: bytes, raw: bytes) -> datetime | str:
     if kind == _CODE:
         if not _SHORT_CODE.fullmatch(raw):
-            _refuse()
+            refuse()
         return raw.decode("ascii")
-    try:
-        (microseconds,) = _MICROSECONDS.unpack(raw)
-        return _EPOCH + timedelta(microseconds=microseconds)
-    except (struct.error, OverflowError):
-        _refuse()
+    return unpack_time(raw)
 
 
 def _checksum(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=_CHECK_BYTES, person=b"waypost page").digest()
-
-
-def _refuse() -> NoReturn:
-    raise InvalidFields.one(
-        "page_token",
-        "is no token of this server: send `next_page_token` of the page before as it came, or leave the token out",
-    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
 from gateway.codes import check_alias
+from gateway.expiry import expiry_of
 from gateway.intake import Intake
 from gateway.labels import tags_of, title_of
 from gateway.requests import CHANGEABLE, Content, CreateLink, UpdateLink
@@ -17,8 +18,6 @@ from waypost.ports import Clock
 
 T = TypeVar("T")
 
-MAX_TTL_SECONDS = 315_360_000
-LAST_EXPIRY_YEAR = 9998
 MAX_CLICKS = 1_000_000_000
 
 
@@ -80,17 +79,7 @@ class LinkRules:
         return {checks[name][0]: violations.collect(checks[name][1]) for name in CHANGEABLE if name in names}
 
     def _expiry(self, content: Content) -> datetime | None:
-        now = self._clock.now()
-        if content.ttl_seconds is not None:
-            if not 1 <= content.ttl_seconds <= MAX_TTL_SECONDS:
-                _refuse("ttl_seconds", f"must be 1 to {MAX_TTL_SECONDS} (ten years)")
-            return now + timedelta(seconds=content.ttl_seconds)
-        if content.expires_at is not None:
-            if content.expires_at <= now:
-                _refuse("expires_at", f"must be in the future (it is {now:%Y-%m-%dT%H:%M:%SZ} now)")
-            if content.expires_at.year > LAST_EXPIRY_YEAR:
-                _refuse("expires_at", "must be before the year 9999; leave it out for a link without end")
-        return content.expires_at
+        return expiry_of(self._clock.now(), content.expires_at, content.ttl_seconds, "link")
 
 
 def _max_clicks(number: int) -> int:

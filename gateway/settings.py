@@ -59,7 +59,14 @@ class Settings(TokenSettings):
         ge=1,
         le=1_000_000,
         alias="WAYPOST_GATEWAY_LOCAL_CREATES_PER_MINUTE",
-        description="Creates that one address may make in a minute while the ratelimiter is away.",
+        description="Links that one caller may make, and other changes, in a minute while the ratelimiter is away.",
+    )
+    local_reads_per_minute: int = Field(
+        1200,
+        ge=1,
+        le=1_000_000,
+        alias="WAYPOST_GATEWAY_LOCAL_READS_PER_MINUTE",
+        description="Reads of the API that one caller may make in a minute while the ratelimiter is away.",
     )
     cache_bytes: int = Field(
         67_108_864,

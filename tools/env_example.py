@@ -26,7 +26,7 @@ SETTINGS = {
     "gateway": ("gateway.settings", "Settings"),
     "ratelimiter": ("ratelimiter.settings", "Settings"),
     "workers": ("workers.settings", "Settings"),
-    "waypost links": ("waypost.cli.settings", "CliSettings"),
+    "waypost commands": ("waypost.cli.settings", "CliSettings"),
 }
 """Who is told what: the title of a group, and its class."""
 

@@ -1,7 +1,8 @@
 """Generates gateway/static/openapi.json from the contract; `--check` says whether it is what the contract makes.
 
 The generator is gnostic's protoc-gen-openapi, a Go program: tools/openapi/go.mod pins it, and Go checks what it fetches
-against go.sum. What the generator cannot know stands in tools/openapi/edge.yaml.
+against go.sum. What the generator cannot know stands in tools/openapi/edge.yaml, and who may call what
+in waypost/access/policies.py.
 """
 
 from __future__ import annotations
@@ -23,18 +24,16 @@ from typing import Any
 import yaml
 from google.protobuf.descriptor import Descriptor
 
-from waypost.api.v1 import error_reason_pb2, link_service_pb2, rate_limit_service_pb2
+from tools.openapi_calls import PUBLIC, operations, rules, secure
+from waypost.api.v1 import error_reason_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "gateway" / "static" / "openapi.json"
 PINS = ROOT / "tools" / "openapi"
 EDGE = PINS / "edge.yaml"
+ENVOY = ROOT / "envoy" / "envoy.yaml"
 CACHE = ROOT / "build" / "openapi"
 GENERATOR = "github.com/google/gnostic/cmd/protoc-gen-openapi"
-
-# The services that Envoy routes.
-PUBLIC = (link_service_pb2.DESCRIPTOR, rate_limit_service_pb2.DESCRIPTOR)
-METHODS = ("get", "post", "patch", "put", "delete")
 
 _FIRST_SENTENCE = re.compile(r"[^\n]+?(?:\n[^\n]+?)*?(?=[.:](?:\s|$))")
 
@@ -51,6 +50,7 @@ def document() -> str:
     del edge["x-templates"]
     check_names(made, edge)
     result = _merged(made, edge)
+    secure(result)
     result["components"]["schemas"]["ErrorReason"] = {
         "type": "string",
         "description": "Why a call failed, for programs.",
@@ -63,14 +63,6 @@ def document() -> str:
     for response in result["components"]["responses"].values():
         _name_correlation_id(response)
     return json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-
-
-def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each operation of a document under a name like `GET /healthz`."""
-    for path, item in document["paths"].items():
-        for method in METHODS:
-            if method in item:
-                yield f"{method.upper()} {path}", item[method]
 
 
 def _generator() -> Path:
@@ -100,7 +92,8 @@ def _generator() -> Path:
 def _generated(generator: Path) -> dict[str, Any]:
     """What the generator makes of the public services."""
     protos = [file.name for file in PUBLIC]
-    options = ["naming=proto", "enum_type=string", *(f"M{name}=waypost/v1" for name in protos)]
+    imported = {file.name for public in PUBLIC for file in public.dependencies if file.package == public.package}
+    options = ["naming=proto", "enum_type=string", *(f"M{name}=waypost/v1" for name in {*protos, *imported})]
     with tempfile.TemporaryDirectory() as out:
         command = [
             *(sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"-I{sysconfig.get_path('purelib')}"),
@@ -117,8 +110,22 @@ def _tidy(made: dict[str, Any]) -> None:
     """Mends what the generator gets wrong or leaves out."""
     _mend_texts(made)
     schemas = made["components"]["schemas"]
+    passed_over = _passed_over()
+    first: dict[str, str] = {}
+    for name, method in rules():
+        first.setdefault(method.full_name, name)
+    methods = dict(rules())
     for name, operation in operations(made):
         operation["summary"] = _summary(operation["description"])
+        if name != first[methods[name].full_name]:
+            # Its method has another address, which has the method's name.
+            operation["operationId"] += f"_{name.partition(' ')[0].lower()}"
+        if "parameters" in operation:
+            operation["parameters"] = [
+                parameter
+                for parameter in operation["parameters"]
+                if parameter["in"] != "query" or parameter["name"] not in passed_over
+            ]
         if "requestBody" in operation:
             # `body: "*"` is all fields but those of the path; the generator keeps them, and Envoy refuses them.
             reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
@@ -132,6 +139,14 @@ def _tidy(made: dict[str, Any]) -> None:
     for message in _answers():
         if printed := [field.name for field in message.fields if not field.has_presence]:
             schemas[message.name]["required"] = printed
+
+
+def _passed_over() -> frozenset[str]:
+    """The names that mean nothing in a query, since paths have them: the edge does not hand them on."""
+    edge = yaml.safe_load(ENVOY.read_text(encoding="utf-8"))
+    manager = edge["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    (transcoder,) = [one for one in manager["http_filters"] if one["name"].endswith(".grpc_json_transcoder")]
+    return frozenset(transcoder["typed_config"]["ignored_query_parameters"])
 
 
 def _mend_texts(node: Any) -> None:
@@ -168,6 +183,8 @@ def _answers() -> Iterator[Descriptor]:
     seen = set()
     while waiting:
         message = waiting.pop()
+        if message.GetOptions().map_entry:
+            continue
         if message.full_name not in seen and (message.file in PUBLIC or message.name == "Status"):
             seen.add(message.full_name)
             yield message

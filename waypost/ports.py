@@ -113,6 +113,10 @@ class Keys(Protocol):
 class OwnWorkspace(Protocol):
     """The unit of work's workspace."""
 
+    async def lock(self) -> Workspace | None:
+        """The workspace; nobody else renames it until the unit of work is over. None: it is not there."""
+        ...
+
     async def rename(self, name: str) -> Workspace | None:
         """Renames it. Returns it as it is now; None: it is not there."""
         ...

@@ -18,6 +18,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from tests.support.credentials import headers_of, with_key
 from tests.support.mesh import Mesh
 from tests.support.postgres import run
 
@@ -167,22 +168,29 @@ class Api:
 
 @contextmanager
 def api_from(address: str, mesh: Mesh) -> Iterator[Api]:
-    """As `calling_from`: for what makes so many links that their limit is to be felt by nobody else."""
-    with calling_from(address, mesh) as client:
+    """As `calling_from`, with a key of its own: for what makes so many links that others would feel their limit."""
+    with calling_from(address, mesh, mesh.key_blocking()) as client:
         yield Api(mesh, client)
 
 
 @contextmanager
-def calling_from(address: str, mesh: Mesh) -> Iterator[httpx.Client]:
-    """An HTTP client whose connections come from another address of this machine, for example 127.0.0.2."""
+def calling_from(address: str, mesh: Mesh, key: str = "") -> Iterator[httpx.Client]:
+    """An HTTP client whose connections come from another address of this machine, for example 127.0.0.2.
+
+    Without a key it is nobody's.
+    """
     transport = httpx.HTTPTransport(local_address=address)
-    with httpx.Client(base_url=mesh.http_url, transport=transport, trust_env=False, timeout=20) as client:
+    with httpx.Client(
+        base_url=mesh.http_url, headers=headers_of(key), transport=transport, trust_env=False, timeout=20
+    ) as client:
         yield client
 
 
-def channel(mesh: Mesh, port: str) -> grpc.Channel:
-    """A gRPC channel to a port of the mesh, for example `gateway_control`."""
-    return grpc.insecure_channel(f"127.0.0.1:{mesh.ports[port]}", [("grpc.enable_http_proxy", 0)])
+@contextmanager
+def channel(mesh: Mesh, port: str, key: str = "") -> Iterator[grpc.Channel]:
+    """A gRPC channel to a port of the mesh, for example `gateway_control`; without a key for somebody unknown."""
+    with grpc.insecure_channel(f"127.0.0.1:{mesh.ports[port]}", [("grpc.enable_http_proxy", 0)]) as plain:
+        yield with_key(plain, key) if key else plain
 
 
 def status_of_json(response: httpx.Response, http_status: int) -> status_pb2.Status:

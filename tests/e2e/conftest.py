@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.e2e.api import Api, channel
+from tests.support.credentials import headers_of
 from tests.support.mesh import Mesh, mesh_running
 
 ENV = {
@@ -25,6 +26,8 @@ descriptors:
     value: create
     descriptors:
       - key: remote_address
+        rate_limit: {{algorithm: token_bucket, unit: hour, requests_per_unit: {STRICT_LIMIT}, burst: {STRICT_LIMIT}}}
+      - key: principal
         rate_limit: {{algorithm: token_bucket, unit: hour, requests_per_unit: {STRICT_LIMIT}, burst: {STRICT_LIMIT}}}
 """
 SHOP_RULES = """
@@ -44,9 +47,9 @@ def mesh() -> Iterator[Mesh]:
 
 @pytest.fixture(scope="session")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """A mesh as one may run it in public: a name of its own, few links an hour by one address, no private hosts.
+    """A mesh as one may run it in public: a name of its own, few links an hour by one address or key, no private hosts.
 
-    Tests call it from addresses of their own.
+    Tests call it from addresses of their own, and with keys of their own.
     """
     with mesh_running(env=strict_settings(tmp_path_factory)) as mesh:
         yield mesh
@@ -75,37 +78,50 @@ def strict_settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def api(mesh: Mesh) -> Iterator[Api]:
-    """Its JSON API and redirects."""
+def owner_key(mesh: Mesh) -> str:
+    """The key of an owner of the default workspace, in which links without an owner are made too."""
+    return mesh.key_blocking()
+
+
+@pytest.fixture(scope="session")
+def api(mesh: Mesh, owner_key: str) -> Iterator[Api]:
+    """Its JSON API and redirects, for an owner."""
+    with httpx.Client(base_url=mesh.http_url, headers=headers_of(owner_key), trust_env=False, timeout=20) as client:
+        yield Api(mesh, client)
+
+
+@pytest.fixture(scope="session")
+def stranger(mesh: Mesh) -> Iterator[Api]:
+    """The same for somebody without credentials."""
     with httpx.Client(base_url=mesh.http_url, trust_env=False, timeout=20) as client:
         yield Api(mesh, client)
 
 
 @pytest.fixture(scope="session")
-def edge_channel(mesh: Mesh) -> Iterator[grpc.Channel]:
-    """gRPC through Envoy."""
-    with channel(mesh, "http") as edge:
+def edge_channel(mesh: Mesh, owner_key: str) -> Iterator[grpc.Channel]:
+    """gRPC through Envoy, for an owner."""
+    with channel(mesh, "http", owner_key) as edge:
         yield edge
 
 
 @pytest.fixture(scope="session")
-def gateway_channel(mesh: Mesh) -> Iterator[grpc.Channel]:
-    """The gateway's control port."""
-    with channel(mesh, "gateway_control") as gateway:
+def gateway_channel(mesh: Mesh, owner_key: str) -> Iterator[grpc.Channel]:
+    """The gateway's control port, for an owner."""
+    with channel(mesh, "gateway_control", owner_key) as gateway:
         yield gateway
 
 
 @pytest.fixture(scope="session")
 def ratelimiter_channel(mesh: Mesh) -> Iterator[grpc.Channel]:
-    """The rate limiter's control port."""
+    """The rate limiter's control port, without credentials: those who get there are of the mesh."""
     with channel(mesh, "ratelimiter_control") as ratelimiter:
         yield ratelimiter
 
 
 @pytest.fixture(scope="session")
 def workers_channel(mesh: Mesh) -> Iterator[grpc.Channel]:
-    """The workers' control port."""
-    with channel(mesh, "workers_control") as workers:
+    """The workers' control port, for an operator."""
+    with channel(mesh, "workers_control", mesh.operator_key) as workers:
         yield workers
 
 

@@ -26,6 +26,7 @@ from tests.e2e.api import (
     status_of_json,
 )
 from tests.e2e.conftest import STRICT_LIMIT
+from tests.support.credentials import headers_of
 from tests.support.mesh import Mesh
 from waypost.api.v1 import link_service_pb2 as links
 from waypost.api.v1.link_service_pb2_grpc import LinkServiceStub
@@ -242,7 +243,9 @@ def test_larger_than_it_may_be(many: Api) -> None:
 
 
 @pytest.mark.parametrize("way", ["edge", "control"])
-def test_as_large_as_it_may_be_over_grpc(edge_channel: grpc.Channel, gateway_channel: grpc.Channel, way: str) -> None:
+def test_as_large_as_it_may_be_over_grpc(
+    mesh: Mesh, edge_channel: grpc.Channel, gateway_channel: grpc.Channel, way: str
+) -> None:
     """An answer has more bytes than its request; a client that takes as much as gRPC does by itself must get it."""
     channel = edge_channel if way == "edge" else gateway_channel
     number = 520
@@ -250,8 +253,8 @@ def test_as_large_as_it_may_be_over_grpc(edge_channel: grpc.Channel, gateway_cha
     items = [links.CreateLinkRequest(url="https://a.example/" + "x" * (room - 18)) for _ in range(number)]
     request = links.BatchCreateLinksRequest(requests=items)
     assert MOST_BYTES - 32_768 < request.ByteSize() <= MOST_BYTES
-    # On the control port the caller may be said to be another, whose limit nobody else feels.
-    metadata = (("x-forwarded-for", "127.0.1.3"),)
+    # A caller whose limit nobody else feels.
+    metadata = tuple(headers_of(mesh.key_blocking()).items())
     results = LinkServiceStub(channel).BatchCreateLinks(request, timeout=TIMEOUT, metadata=metadata).results
     assert [result.WhichOneof("outcome") for result in results] == ["link"] * number
 

@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.e2e.api import Api, fresh_alias
+from tests.support.credentials import headers_of
 from tests.support.mesh import Mesh
 from waypost.api.v1 import job_service_pb2 as jobs
 from waypost.api.v1 import link_service_pb2 as links
@@ -154,7 +155,12 @@ def test_check_as_json(strict: Mesh) -> None:
             {"entries": [{"key": "nobody", "value": "knows"}]},
         ],
     }
-    response = httpx.post(f"{strict.http_url}/api/v1/ratelimit/check", json=body, trust_env=False)
+    response = httpx.post(
+        f"{strict.http_url}/api/v1/ratelimit/check",
+        json=body,
+        headers=headers_of(strict.operator_key),
+        trust_env=False,
+    )
     assert response.status_code == 200
     # Asked for more than there ever is: nothing was spent, and no time of waiting helps.
     answer = response.json()

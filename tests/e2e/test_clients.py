@@ -62,13 +62,13 @@ def test_python(api: Api, edge_channel: grpc.Channel) -> None:
 
 
 @pytest.mark.parametrize("port", ["http", "gateway_control"])
-def test_grpcurl(api: Api, port: str) -> None:
+def test_grpcurl(api: Api, owner_key: str, port: str) -> None:
     tag = fresh_alias()
     options = ("-protoset", "envoy/waypost.pb") if port == "http" else ()
 
     def call(method: str, request: dict[str, object], *more: str) -> dict[str, Any]:
         code, said = grpcurl(
-            api.mesh, port, f"{SERVICE}/{method}", options=(*options, *more, "-d", json.dumps(request))
+            api.mesh, port, f"{SERVICE}/{method}", options=(*options, *more, "-d", json.dumps(request)), key=owner_key
         )
         assert code == 0, said
         answer: dict[str, Any] = json.loads(said)
@@ -76,7 +76,7 @@ def test_grpcurl(api: Api, port: str) -> None:
 
     def fail(method: str, request: dict[str, object], *more: str) -> str:
         code, said = grpcurl(
-            api.mesh, port, f"{SERVICE}/{method}", options=(*options, *more, "-d", json.dumps(request))
+            api.mesh, port, f"{SERVICE}/{method}", options=(*options, *more, "-d", json.dumps(request)), key=owner_key
         )
         assert code != 0, said
         return said
@@ -117,25 +117,25 @@ def test_grpcurl(api: Api, port: str) -> None:
 
 
 class Curl:
-    """`curl` in a shell, as the documentation has it; `$W` is the mesh's address."""
+    """`curl` in a shell, as the documentation has it; `$W` is the mesh's address, `$KEY` an API key that it sends."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, key: str) -> None:
         if shutil.which("curl") is None:
             if os.environ.get("CI", "").lower() in ("1", "true"):
                 pytest.fail("curl is missing")
             pytest.skip("no curl")
-        self._env = {**api.mesh.env, **DIRECT, "W": api.mesh.http_url}
+        self._env = {**api.mesh.env, **DIRECT, "W": api.mesh.http_url, "KEY": key}
 
     def __call__(self, arguments: str) -> tuple[int, dict[str, Any]]:
         """The HTTP status and the JSON of an answer."""
-        code, output, errors = shell(f"curl -sS -w '\\n%{{http_code}}' {arguments}", self._env)
+        code, output, errors = shell(f"curl -sS -H \"x-api-key: $KEY\" -w '\\n%{{http_code}}' {arguments}", self._env)
         assert code == 0, errors
         body, _, status = output.rpartition("\n")
         return int(status), json.loads(body)
 
 
-def test_curl(api: Api) -> None:
-    curl = Curl(api)
+def test_curl(api: Api, owner_key: str) -> None:
+    curl = Curl(api, owner_key)
     tag = fresh_alias()
     status, link = curl(f"""--json '{{"url": "https://a.example/", "tags": ["{tag}", "a b"]}}' "$W/api/v1/shorten" """)
     assert (status, link["tags"]) == (200, [tag, "a b"])
@@ -199,11 +199,11 @@ def node_client() -> Path:
     return folder
 
 
-def test_node(api: Api, node_client: Path) -> None:
+def test_node(api: Api, owner_key: str, node_client: Path) -> None:
     tag = fresh_alias()
     include = [ROOT / "proto", Path(next(iter(google.rpc.__path__))).parents[1]]
     command = ["node", "client.js", f"127.0.0.1:{api.mesh.ports['http']}", tag, *map(str, include)]
-    code, output, errors = shell(command, {**api.mesh.env, **DIRECT}, node_client)
+    code, output, errors = shell(command, {**api.mesh.env, **DIRECT, "WAYPOST_API_KEY": owner_key}, node_client)
     assert code == 0, errors
     seen = json.loads(output)
 
@@ -232,6 +232,10 @@ def test_node(api: Api, node_client: Path) -> None:
     assert (seen["reused"]["code"], seen["reused"]["details"][0]["reason"]) == (
         "ALREADY_EXISTS",
         "ERROR_REASON_IDEMPOTENCY_KEY_REUSED",
+    )
+    assert (seen["stranger"]["code"], seen["stranger"]["details"][0]["reason"]) == (
+        "UNAUTHENTICATED",
+        "ERROR_REASON_UNAUTHENTICATED",
     )
     assert (seen["deleted"]["state"], seen["undeleted"]["state"]) == ("LINK_STATE_DELETED", "LINK_STATE_ACTIVE")
     assert seen["late"]["code"] == "DEADLINE_EXCEEDED"

@@ -139,8 +139,8 @@ def test_asking_again_makes_nothing_twice(api: Api) -> None:
     assert waypost(api.mesh.env, *create) == first
 
 
-async def test_the_client_goes_the_same_way(api: Api) -> None:
-    async with Client(api.mesh.http_url, channels=2) as client:
+async def test_the_client_goes_the_same_way(api: Api, owner_key: str) -> None:
+    async with Client(api.mesh.http_url, api_key=owner_key, channels=2) as client:
         alias = fresh_alias()
         made, refused = await client.batch_create(
             [NewLink(url="https://example.com/", alias=alias, tags=[alias]), NewLink(url="x")]
@@ -296,7 +296,7 @@ def test_config(mesh: Mesh) -> None:
     code, said, errors = waypost(mesh.env, "config", "--json")
     assert (code, errors) == (DONE, "")
     shown: dict[str, dict[str, str]] = json.loads(said)
-    assert list(shown) == ["waypost up", "gateway", "ratelimiter", "workers", "waypost links"]
+    assert list(shown) == ["waypost up", "gateway", "ratelimiter", "workers", "waypost commands"]
     assert shown["waypost up"]["WAYPOST_DATA_DIR"] == str(mesh.data)
     assert shown["gateway"]["WAYPOST_PUBLIC_URL"] == mesh.http_url
     assert shown["gateway"]["WAYPOST_RATELIMITER_ADDRESS"] == f"127.0.0.1:{mesh.ports['ratelimiter_control']}"

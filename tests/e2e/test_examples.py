@@ -128,7 +128,7 @@ def test_examples(mesh: Mesh, page: Path, examples: list[Example]) -> None:
         done = subprocess.run(
             ["bash", "-c", here(example.command)],
             cwd=ROOT,
-            env={**mesh.env, **DIRECT},
+            env={**mesh.env, "WAYPOST_API_KEY": mesh.operator_key, **DIRECT},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -43,8 +43,9 @@ def program() -> Path:
     return path
 
 
-def grpcurl(mesh: Mesh, port: str, *arguments: str, options: tuple[str, ...] = ()) -> tuple[int, str]:
-    """Exit code and output of `grpcurl [options] HOST:PORT [arguments]`."""
+def grpcurl(mesh: Mesh, port: str, *arguments: str, options: tuple[str, ...] = (), key: str = "") -> tuple[int, str]:
+    """Exit code and output of `grpcurl [options] HOST:PORT [arguments]`, with an API key if one is given."""
+    options = ("-H", f"x-api-key: {key}", *options) if key else options
     command = [str(program()), "-plaintext", "-max-time", "10", *options, f"127.0.0.1:{mesh.ports[port]}", *arguments]
     code, output, errors = shell(command, mesh.env, ROOT)
     return code, output + errors
@@ -85,7 +86,13 @@ def test_health(mesh: Mesh, process: str) -> None:
     assert (code != 0, "Code: NotFound" in said) == (True, True)
 
 
-def test_calls(api: Api) -> None:
+def test_calls(api: Api, owner_key: str) -> None:
+    def delete(key: str = "") -> tuple[int, str]:
+        return grpcurl(api.mesh, "gateway_control", f"{PACKAGE}.LinkService/DeleteLink", options=by_code, key=key)
+
+    def jobs(key: str = "") -> tuple[int, str]:
+        return grpcurl(api.mesh, "workers_control", f"{PACKAGE}.JobService/ListJobs", key=key)
+
     alias = fresh_alias()
     create = json.dumps({"url": "https://a.example/?é", "alias": alias, "ttl_seconds": 60})
     code, said = grpcurl(api.mesh, "gateway_control", f"{PACKAGE}.LinkService/CreateLink", options=("-d", create))
@@ -97,9 +104,13 @@ def test_calls(api: Api) -> None:
     by_code = ("-d", json.dumps({"short_code": alias}))
     code, said = grpcurl(api.mesh, "gateway_control", f"{PACKAGE}.LinkService/ResolveLink", options=by_code)
     assert (code, json.loads(said)["location"]) == (0, "https://a.example/?%C3%A9")
-    code, said = grpcurl(api.mesh, "gateway_control", f"{PACKAGE}.LinkService/DeleteLink", options=by_code)
+    code, said = delete()
+    assert (code != 0, "Code: Unauthenticated" in said, "x-api-key" in said) == (True, True, True)
+    code, said = delete(owner_key)
     assert (code, json.loads(said)["state"]) == (0, "LINK_STATE_DELETED")
-    code, said = grpcurl(api.mesh, "workers_control", f"{PACKAGE}.JobService/ListJobs")
+    code, said = jobs(owner_key)
+    assert (code != 0, "Code: PermissionDenied" in said, "mesh:read" in said) == (True, True, True)
+    code, said = jobs(api.mesh.operator_key)
     assert (code, [job["name"] for job in json.loads(said)["jobs"]]) == (0, ["answer_sweep", "expiry_sweep"])
     check = json.dumps({"domain": "waypost", "descriptors": [{"entries": [{"key": "nobody", "value": "knows"}]}]})
     code, said = grpcurl(api.mesh, "ratelimiter_control", f"{PACKAGE}.RateLimitService/Check", options=("-d", check))

@@ -20,6 +20,7 @@ from tests.e2e.api import (
     Api,
     bad_fields,
     bad_fields_of,
+    calling_from,
     detail,
     fresh_alias,
     info,
@@ -28,8 +29,10 @@ from tests.e2e.api import (
     status_of_rpc,
 )
 from tests.e2e.mutations import HEADER, MUTATIONS, Mutation
+from tests.support.credentials import principal_of
 from tests.support.waiting import until
 from waypost.api.v1 import link_service_pb2 as pb
+from waypost.model import DEFAULT_WORKSPACE
 
 RIVALS = 20
 LOCK_SECONDS = 1.0
@@ -250,6 +253,18 @@ def test_rivals_with_one_key_make_one_link(api: Api, edge_channel: grpc.Channel,
     assert api.told(link.short_code) == ["created"]
 
 
+def test_each_caller_has_its_own_keys(api: Api, stranger: Api, key: str) -> None:
+    """Also in one workspace, and also those who are nobody: what one was told, no other can ask for."""
+    fields: dict[str, object] = {"url": "https://a.example/", "request_id": key}
+    others = [api.http, stranger.http]
+    with calling_from("127.0.1.21", api.mesh, api.mesh.key_blocking()) as another:
+        others.append(another)
+        codes = {caller.post("/api/v1/shorten", json=fields).json()["short_code"] for caller in others}
+        assert len(codes) == len(others)
+        again = {caller.post("/api/v1/shorten", json=fields).json()["short_code"] for caller in others}
+    assert again == codes
+
+
 def test_without_a_key_each_request_is_its_own(api: Api) -> None:
     first, second = (api.code("https://a.example/twice") for _ in range(2))
     assert first != second
@@ -322,13 +337,13 @@ def test_bad_keys_in_the_header_are_refused(api: Api, bad: bytes) -> None:
 
 
 async def test_a_key_whose_first_request_takes_long(
-    api: Api, edge_channel: grpc.Channel, owner: asyncpg.Connection, key: str
+    api: Api, edge_channel: grpc.Channel, owner: asyncpg.Connection, owner_key: str, key: str
 ) -> None:
     mutation = MUTATIONS["CreateLink"](api)
     # As the first request does: the key is taken, and what it will be answered is not known yet.
     async with owner.transaction() as first:
         del first
-        await _take(owner, "CreateLink", key)
+        await _take(owner, "CreateLink", key, owner_key)
         for in_json in (True, False):
             began = time.monotonic()
             if in_json:
@@ -348,13 +363,13 @@ async def test_a_key_whose_first_request_takes_long(
 
 
 async def test_a_key_whose_first_request_is_undone_is_the_next_ones(
-    api: Api, owner: asyncpg.Connection, key: str
+    api: Api, owner: asyncpg.Connection, owner_key: str, key: str
 ) -> None:
     """Who waits for a rival that fails does the work himself, and asks nobody to come again."""
     mutation = MUTATIONS["CreateLink"](api)
     rival = owner.transaction()
     await rival.start()
-    await _take(owner, "CreateLink", key)
+    await _take(owner, "CreateLink", key, owner_key)
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(mutation.json, api.http, header=key)
         watcher = await asyncpg.connect(api.mesh.owner_dsn(), timeout=10)
@@ -411,10 +426,13 @@ async def test_the_workers_forget_answers_after_a_day(api: Api, owner: asyncpg.C
     assert [row["key"] for row in left] == [young]
 
 
-async def _take(owner: asyncpg.Connection, method: str, key: str) -> None:
+async def _take(owner: asyncpg.Connection, method: str, key: str, api_key: str) -> None:
+    """As a request of the holder of `api_key` would."""
     await owner.execute(
         "INSERT INTO idempotency_keys (workspace_id, principal, method, key, fingerprint)"
-        " SELECT id, 'anonymous', $1, $2, sha256('') FROM workspaces",
+        " VALUES ($1, $2, $3, $4, sha256(''))",
+        DEFAULT_WORKSPACE,
+        principal_of(api_key),
         method,
         key,
     )

@@ -1,4 +1,7 @@
-"""Over the limit: refused with the time to come back, each address for itself, and nobody talks his way around it."""
+"""Over the limit: refused with the time to come back, each caller for itself, and nobody talks his way around it.
+
+Who has no credentials is known by the address, everybody else by the key.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,13 @@ from google.rpc import error_details_pb2
 from tests.e2e.api import Api, calling_from, channel, detail, info, status_of_json, status_of_rpc
 from tests.e2e.conftest import STRICT_LIMIT
 from tests.e2e.shell import FAILED, one_line, waypost
+from tests.support.credentials import headers_of
 from tests.support.mesh import Mesh
 from waypost.api.v1 import link_service_pb2 as links
 from waypost.api.v1.link_service_pb2_grpc import LinkServiceStub
 
 RULE = "waypost.route_class_create.remote_address"
+KEY_RULE = "waypost.route_class_create.principal"
 HOUR = 3600
 
 
@@ -38,13 +43,29 @@ def test_a_burst_over_the_limit(strict: Mesh) -> None:
         assert 0 < delay <= HOUR / STRICT_LIMIT
         assert answers[-1].headers["retry-after"] == str(math.ceil(delay))
 
-        # Reading, deleting and following links go on.
+        # Following links goes on, and for their owner reading, changing and deleting them.
         code = answers[0].json()["short_code"]
-        assert client.get(f"/api/v1/urls/{code}").status_code == 200
         assert client.get(f"/{code}").status_code == 302
-        assert client.delete(f"/api/v1/urls/{code}").status_code == 200
+        owner = headers_of(strict.key_blocking())
+        assert client.get(f"/api/v1/urls/{code}", headers=owner).status_code == 200
+        assert client.delete(f"/api/v1/urls/{code}", headers=owner).status_code == 200
+        # Who has a key is no longer known by the address.
+        assert create(client, **owner).status_code == 200
     with calling_from("127.0.0.12", strict) as client:
         assert create(client).status_code == 200
+
+
+def test_each_key_has_its_own_budget_wherever_it_is_used(strict: Mesh) -> None:
+    first, second = headers_of(strict.key_blocking()), headers_of(strict.key_blocking())
+    with calling_from("127.0.0.14", strict) as here, calling_from("127.0.0.15", strict) as there:
+        answers = [create(client, **first) for client in [here, there] * STRICT_LIMIT]
+        assert [answer.status_code for answer in answers] == [200] * STRICT_LIMIT + [429] * STRICT_LIMIT
+        status = status_of_json(answers[-1], 429)
+        assert (info(status).reason, info(status).metadata["limit"]) == ("ERROR_REASON_RATE_LIMITED", KEY_RULE)
+        assert create(here, **second).status_code == 200
+        # Nothing of it was charged to the addresses, and nobody is charged for what others claim to be.
+        for client in (here, there):
+            assert create(client).status_code == 200
 
 
 def test_what_is_refused_for_its_fields_counts_too(strict: Mesh) -> None:
@@ -94,13 +115,16 @@ def test_json_and_grpc_share_one_budget(strict_and_fresh: Mesh) -> None:
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert info(status).reason == "ERROR_REASON_RATE_LIMITED"
             assert detail(status, error_details_pb2.RetryInfo).retry_delay.seconds > 0
-    # The command is told the same.
-    assert RULE in one_line(waypost(strict_and_fresh.env, "links", "create", "https://a.example/"), FAILED)
+    # The command is told the same, where it has no key.
+    env = {**strict_and_fresh.env, "WAYPOST_DATA_DIR": "/nowhere"}
+    assert RULE in one_line(waypost(env, "links", "create", "https://a.example/"), FAILED)
 
 
 def test_a_refusal_of_the_limiter_is_an_answer(strict: Mesh) -> None:
     body = {"domain": "shop", "descriptors": [{"entries": [{"key": "probe", "value": "x"}]}]}
-    with httpx.Client(base_url=strict.http_url, trust_env=False) as client:
+    with httpx.Client(
+        base_url=strict.http_url, headers=headers_of(strict.operator_key), trust_env=False
+    ) as client:
         answers = [client.post("/api/v1/ratelimit/check", json=body) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200] * 3
     assert [answer.json()["allowed"] for answer in answers] == [True, True, False]

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
+from tests.support.credentials import headers_of
 from tests.support.mesh import Mesh, mesh_running, without_settings
-from tools.openapi import DOCUMENT, operations
+from tools.openapi import DOCUMENT
+from tools.openapi_calls import operations
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
-# Under the ordinary limit of creates nearly every answer would be a 429.
+# Under the ordinary limits nearly every answer would be a 429.
 RULES = """
 domain: waypost
 descriptors:
   - key: route_class
     descriptors:
       - key: remote_address
+        rate_limit: {unit: second, requests_per_unit: 1000000}
+      - key: principal
         rate_limit: {unit: second, requests_per_unit: 1000000}
 """
 SHOP_RULES = """
@@ -38,17 +44,24 @@ descriptors:
 
 @pytest.fixture(scope="module")
 def generous(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """A mesh that lets one address make any number of links."""
+    """A mesh that lets one address or key call as often as it likes."""
     folder = tmp_path_factory.mktemp("limits")
     (folder / "waypost.yaml").write_text(RULES)
     (folder / "shop.yaml").write_text(SHOP_RULES)
-    with mesh_running(env={"WAYPOST_LIMITS_DIR": str(folder)}) as mesh:
+    env = {
+        "WAYPOST_LIMITS_DIR": str(folder),
+        "WAYPOST_ANONYMOUS_CREATE": "true",
+        "WAYPOST_FAILED_CREDENTIALS_PER_MINUTE": "6000",
+    }
+    with mesh_running(env=env) as mesh:
         yield mesh
 
 
 @pytest.fixture
 def client(generous: Mesh) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=generous.http_url, trust_env=False, timeout=20) as client:
+    """For an operator, who may call everything."""
+    headers = headers_of(generous.operator_key)
+    with httpx.Client(base_url=generous.http_url, headers=headers, trust_env=False, timeout=20) as client:
         yield client
 
 
@@ -66,8 +79,14 @@ def test_every_operation_answers_with_its_own_example(client: httpx.Client) -> N
     document = client.get("/openapi.json").json()
     bodies = {f"#/components/schemas/{name}": schema for name, schema in document["components"]["schemas"].items()}
     assert client.post("/api/v1/shorten", json={"url": "https://a.example/", "alias": "spring-sale"}).status_code == 200
+    examples = {
+        "short_code": "spring-sale",
+        "subject": quote(bodies["#/components/schemas/AddMemberRequest"]["example"]["subject"], safe=""),
+        "key_id": client.post("/api/v1/keys", json={"name": "one to revoke"}).json()["key"]["key_id"],
+        "report_id": client.post("/api/v1/report", json={"link": "spring-sale"}).json()["report_id"],
+    }
     for name, operation in operations(document):
-        method, path = name.replace("{short_code}", "spring-sale").split(" ")
+        method, path = re.sub(r"{(\w+)}", lambda found: examples[found[1]], name).split(" ")
         body: Any = None
         if "requestBody" in operation:
             schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
@@ -76,6 +95,26 @@ def test_every_operation_answers_with_its_own_example(client: httpx.Client) -> N
         # Deleting comes before following, in the order of the document or in another.
         assert response.status_code in (200, 302, 410), f"{name}: {response.status_code} {response.text}"
         assert str(response.status_code) in operation["responses"]
+
+
+@pytest.mark.slow
+def test_every_operation_takes_the_credentials_that_it_says(generous: Mesh, client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    with httpx.Client(base_url=generous.http_url, trust_env=False, timeout=20) as stranger:
+        for name, operation in operations(document):
+            if "security" not in operation:
+                continue
+            method, path = re.sub(r"{(\w+)}", "nobody-has-this", name).split(" ")
+            body = b"{}" if "requestBody" in operation else b""
+            answer = stranger.request(method, path, content=body)
+            if not operation["security"] or {} in operation["security"]:
+                assert answer.status_code != 401, f"{name}: {answer.text}"
+                # None are needed, but wrong ones are wrong.
+                answer = stranger.request(method, path, content=body, headers=headers_of("wp_nobody"))
+            assert answer.status_code == 401, f"{name}: {answer.status_code} {answer.text}"
+            assert answer.json()["details"][0]["reason"] == "ERROR_REASON_UNAUTHENTICATED"
+            assert answer.headers["www-authenticate"]
+            assert answer.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.slow
@@ -101,7 +140,7 @@ def test_schemathesis_finds_nothing(generous: Mesh, client: httpx.Client, tmp_pa
     done = subprocess.run(
         [program, f"--config-file={CONFIG}", "run", f"{generous.http_url}/openapi.json"],
         cwd=tmp_path,
-        env=env,
+        env={**env, "OPERATOR_KEY": generous.operator_key},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

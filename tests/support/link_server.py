@@ -1,7 +1,6 @@
 """LinkService by its contract, in memory, on a real port: what clients are tested against.
 
-It keeps what it was asked (`calls`); `before` and `after` may fail or hold up a call. As a program it prints its port
-and serves until its standard input ends.
+As a program it prints its port and serves, with an `AccountServer`, until its standard input ends.
 """
 
 from __future__ import annotations
@@ -9,20 +8,20 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
 
+from tests.support.account_server import AccountServer
+from tests.support.answering import Answering
 from waypost import errors
 from waypost.api.v1 import link_service_pb2 as pb
 from waypost.api.v1 import link_service_pb2_grpc
 from waypost.errors import InvalidFields, WaypostError
-from waypost.rpc.status import DETAILS_KEY, to_status
+from waypost.rpc.status import to_status
 
 PUBLIC_URL = "https://go.example"
 NOW = datetime(2031, 1, 1, tzinfo=UTC)
@@ -32,106 +31,36 @@ _CONDITION = re.compile(r'(\w+) (=|:|>=|<) "((?:[^"\\]|\\.)*)"(?: AND |$)')
 _ESCAPE = re.compile(r"\\(.)")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call that has arrived: which method, with what, from where, and how many seconds its caller gives it."""
-
-    method: str
-    request: Any
-    metadata: dict[str, str]
-    seconds: float
-    peer: str
-
-
-class Ended(Exception):
-    """How a call ends that does not end as ours do: a code and a sentence, and the details' bytes if any."""
-
-    def __init__(self, code: grpc.StatusCode, message: str = "", details: bytes | None = None) -> None:
-        self.code = code
-        self.message = message
-        self.details = details
-        super().__init__(message)
-
-    @classmethod
-    def by(cls, error: WaypostError) -> Ended:
-        """As our services end a call by this error."""
-        status = to_status(error, "test")
-        return cls(status.code, status.message, status.to_proto().SerializeToString())
-
-
-Hook = Callable[[Call], Awaitable[None]]
-
-
-class LinkServer(link_service_pb2_grpc.LinkServiceServicer):
+class LinkServer(Answering, link_service_pb2_grpc.LinkServiceServicer):
     """The links and the calls."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.links: dict[str, pb.Link] = {}
-        self.calls: list[Call] = []
-        self.before: Hook | None = None
-        self.after: Hook | None = None
-        self._answers: dict[tuple[str, str], tuple[bytes, Message]] = {}
-
-    def of(self, method: str) -> list[Call]:
-        """The calls of a method."""
-        return [call for call in self.calls if call.method == method]
 
     async def CreateLink(self, request: pb.CreateLinkRequest, context: Any) -> Any:
-        return await self._answer("CreateLink", request, context, self._create)
+        return await self.answer("CreateLink", request, context, self._create)
 
     async def BatchCreateLinks(self, request: pb.BatchCreateLinksRequest, context: Any) -> Any:
-        return await self._answer("BatchCreateLinks", request, context, self._batch)
+        return await self.answer("BatchCreateLinks", request, context, self._batch)
 
     async def GetLink(self, request: pb.GetLinkRequest, context: Any) -> Any:
-        return await self._answer("GetLink", request, context, lambda asked: self._found(asked.short_code))
+        return await self.answer("GetLink", request, context, lambda asked: self._found(asked.short_code))
 
     async def ListLinks(self, request: pb.ListLinksRequest, context: Any) -> Any:
-        return await self._answer("ListLinks", request, context, self._list)
+        return await self.answer("ListLinks", request, context, self._list)
 
     async def UpdateLink(self, request: pb.UpdateLinkRequest, context: Any) -> Any:
-        return await self._answer("UpdateLink", request, context, self._update)
+        return await self.answer("UpdateLink", request, context, self._update)
 
     async def DeleteLink(self, request: pb.DeleteLinkRequest, context: Any) -> Any:
-        return await self._answer("DeleteLink", request, context, self._delete)
+        return await self.answer("DeleteLink", request, context, self._delete)
 
     async def UndeleteLink(self, request: pb.UndeleteLinkRequest, context: Any) -> Any:
-        return await self._answer("UndeleteLink", request, context, self._undelete)
+        return await self.answer("UndeleteLink", request, context, self._undelete)
 
     async def ResolveLink(self, request: pb.ResolveLinkRequest, context: Any) -> Any:
-        return await self._answer("ResolveLink", request, context, self._resolve)
-
-    async def _answer(self, method: str, request: Any, context: Any, act: Callable[[Any], Message]) -> Message:
-        metadata = dict(context.invocation_metadata())
-        call = Call(method, request, metadata, context.time_remaining(), context.peer())
-        self.calls.append(call)
-        try:
-            try:
-                if self.before is not None:
-                    await self.before(call)
-                answer = self._once(method, request, act)
-                if self.after is not None:
-                    await self.after(call)
-            except WaypostError as error:
-                raise Ended.by(error) from error
-        except Ended as end:
-            if end.details is not None:
-                context.set_trailing_metadata(((DETAILS_KEY, end.details),))
-            await context.abort(end.code, end.message)
-        return answer
-
-    def _once(self, method: str, request: Any, act: Callable[[Any], Message]) -> Message:
-        """The answer, or the one that was given to the same request under the same id."""
-        key, asked = (method, getattr(request, "request_id", "")), request.SerializeToString(deterministic=True)
-        if key[1] and key in self._answers:
-            first, answer = self._answers[key]
-            if first != asked:
-                raise errors.IdempotencyKeyReused(key[1])
-            return answer
-        # A copy: what was answered stays as it was.
-        made = act(request)
-        answer = type(made).FromString(made.SerializeToString())
-        self._answers[key] = (asked, answer)
-        return answer
+        return await self.answer("ResolveLink", request, context, self._resolve)
 
     def _create(self, request: pb.CreateLinkRequest) -> pb.Link:
         problems = []
@@ -292,10 +221,25 @@ def _matches(link: pb.Link, conditions: list[tuple[str, str, str]]) -> bool:
 
 
 @asynccontextmanager
-async def serving(servicer: LinkServer, port: int = 0, *, tls: tuple[bytes, bytes] | None = None) -> AsyncIterator[int]:
+async def serving(
+    servicer: LinkServer | AccountServer, port: int = 0, *, tls: tuple[bytes, bytes] | None = None
+) -> AsyncIterator[int]:
     """Serves it on a port of this machine for the time of the block; `tls`: key and certificate."""
+    async with serving_all([servicer], port, tls=tls) as bound:
+        yield bound
+
+
+@asynccontextmanager
+async def serving_all(
+    servicers: Sequence[LinkServer | AccountServer], port: int = 0, *, tls: tuple[bytes, bytes] | None = None
+) -> AsyncIterator[int]:
+    """Serves them on one port."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 8 * 1024 * 1024)])
-    link_service_pb2_grpc.add_LinkServiceServicer_to_server(servicer, server)
+    for servicer in servicers:
+        if isinstance(servicer, LinkServer):
+            link_service_pb2_grpc.add_LinkServiceServicer_to_server(servicer, server)
+        else:
+            servicer.add_to(server)
     if tls is None:
         bound = server.add_insecure_port(f"127.0.0.1:{port}")
     else:
@@ -308,7 +252,7 @@ async def serving(servicer: LinkServer, port: int = 0, *, tls: tuple[bytes, byte
 
 
 async def _main() -> None:
-    async with serving(LinkServer()) as port:
+    async with serving_all([LinkServer(), AccountServer()]) as port:
         print(port, flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from uuid import UUID
 
 from waypost.model import DEFAULT_WORKSPACE, Destination, DestinationFlag, EventType, Link, LinkEvent, NewLink
 from waypost.ports import Links, Storage
@@ -19,10 +20,11 @@ def new_link(
     tags: tuple[str, ...] = (),
     max_clicks: int = 0,
     forward_query: bool = False,
+    workspace_id: UUID = DEFAULT_WORKSPACE,
 ) -> NewLink:
     """A link that is not stored yet."""
     return NewLink(
-        DEFAULT_WORKSPACE,
+        workspace_id,
         short_code,
         Destination(url, flags),
         expires_at,
@@ -41,7 +43,7 @@ async def add(links: Links, link: NewLink) -> Link | None:
 
 async def store(storage: Storage, link: NewLink, *, event: bool = False) -> Link:
     """Stores a link, with its event if asked for."""
-    async with storage.unit_of_work() as work:
+    async with storage.unit_of_work(link.workspace_id) as work:
         stored = await add(work.links, link)
         assert stored is not None
         if event:

@@ -88,8 +88,10 @@ FROM (
 """
 
 _BUDGETS = """
-INSERT INTO click_budgets (link_id, clicks_used)
-SELECT id, CASE WHEN id % 5 = 0 THEN 10 ELSE id % 10 END FROM links WHERE id > $1 AND max_clicks IS NOT NULL
+INSERT INTO click_budgets (link_id, workspace_id, clicks_used)
+SELECT id, workspace_id, CASE WHEN id % 5 = 0 THEN 10 ELSE id % 10 END
+FROM links
+WHERE id > $1 AND max_clicks IS NOT NULL
 """
 
 _TERMS = """

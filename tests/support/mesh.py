@@ -34,6 +34,9 @@ from typing import IO, Any, TypeVar
 
 import pytest
 
+from tests.support.keys import add_key
+from tests.support.postgres import run
+from waypost.access.identity import Role
 from waypost.supervisor import envoy, postgres_programs
 from waypost.supervisor.cluster_errors import ClusterError
 from waypost.supervisor.data_dir import DataDir
@@ -111,6 +114,15 @@ class Mesh:
     def owner_dsn(self) -> str:
         """The address of its database for the owner, who may do everything."""
         return EmbeddedDatabase(SupervisorSettings.from_env({}), DataDir(self.data)).owner_url()
+
+    @property
+    def operator_key(self) -> str:
+        """The first operator key, which it makes before it is ready."""
+        return DataDir(self.data).operator_key.read_text().strip()
+
+    def key_blocking(self, role: Role = Role.OWNER) -> str:
+        """A new API key of the default workspace."""
+        return run(add_key(self.owner_dsn(), DataDir(self.data).key_pepper.read_text().strip(), role))
 
     def pid(self, name: str) -> int:
         """The process id of a process of the mesh at this moment; `LookupError` while it has none."""

@@ -23,9 +23,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp
 
+from tests.support.identities import Known, as_owner
 from tests.support.waiting import until
+from waypost.access.identity import Identity
 from waypost.api.v1 import error_reason_pb2, link_service_pb2, link_service_pb2_grpc, rate_limit_service_pb2_grpc
 from waypost.api.v1 import rate_limit_service_pb2 as limits_pb
+from waypost.rpc.chain import Middleware
 from waypost.rpc.context import CallContext
 from waypost.rpc.health import Check, Health
 from waypost.rpc.methods import MessageCap
@@ -301,9 +304,14 @@ async def running(
     log_level: str = "info",
     control_port: int = 0,
     message_caps: Mapping[str, MessageCap] = {},
+    identity: Identity | None = None,
+    gate: Sequence[Middleware] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Running]:
-    """A service of these servicers for the time of the block; `settings` as fields of `ServiceSettings`."""
+    """A service of these servicers for the time of the block; `settings` as fields of `ServiceSettings`.
+
+    Every call is `identity`'s, an owner's unless told otherwise; or passes `gate`, which finds out.
+    """
     ports: asyncio.Future[Ports] = asyncio.get_running_loop().create_future()
     metrics, stop = Metrics("test"), asyncio.Event()
     service = Service(
@@ -319,6 +327,7 @@ async def running(
         on_ports=ports.set_result,
         stop=stop,
         message_caps=message_caps,
+        gate=[Known(identity or as_owner())] if gate is None else gate,
     )
     async with AsyncExitStack() as stack:
         log = stack.enter_context(captured_log("test", log_level))

@@ -15,12 +15,14 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import yaml
-from google.api import annotations_pb2
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
 
+from tests.support import contract
 from tools import openapi
-from tools.openapi import DOCUMENT, EDGE, PUBLIC, operations
+from tools.openapi import DOCUMENT, EDGE
+from tools.openapi_calls import PUBLIC, operations, rules
+from waypost.access.identity import Scope
+from waypost.access.policies import POLICIES
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {
@@ -41,15 +43,8 @@ def document() -> dict[str, Any]:
     return found
 
 
-def routes() -> Iterator[str]:
-    """`POST /api/v1/shorten` and so on: the routes that the contract gives the public services."""
-    for file in PUBLIC:
-        for service in file.services_by_name.values():
-            for method in service.methods:
-                rule: Message = method.GetOptions().Extensions[annotations_pb2.http]
-                for field, value in rule.ListFields():
-                    if field.name in openapi.METHODS:
-                        yield f"{field.name.upper()} {value}"
+CALLS = {str(binding): POLICIES[contract.full_name(binding.method)] for binding in contract.bindings()}
+"""What each call takes, by its address: `POST /api/v1/shorten` and so on."""
 
 
 def nodes(value: Any) -> Iterator[dict[str, Any]]:
@@ -71,8 +66,8 @@ def test_it_is_what_the_contract_makes() -> None:
 
 def test_every_route_of_the_public_services_is_in_it_and_no_other(document: dict[str, Any]) -> None:
     under_api = {name for name, _ in operations(document) if " /api" in name}
-    assert under_api == set(routes())
-    assert len(under_api) >= 8
+    assert under_api == CALLS.keys() == dict(rules()).keys()
+    assert len(under_api) >= 26
     edge = yaml.safe_load((ROOT / "envoy" / "envoy.yaml").read_text())
     transcoded = next(node["services"] for node in nodes(edge) if "proto_descriptor" in node)
     assert sorted(transcoded) == sorted(
@@ -111,7 +106,10 @@ def test_types_are_those_of_proto3_json(document: dict[str, Any]) -> None:
                 described = schemas[name]["properties"].get(field.name)
                 if described is None:
                     # Part of the path.
-                    assert any(f"{{{field.name}}}" in route for route in routes()), f"{name}.{field.name} is missing"
+                    assert any(f"{{{field.name}}}" in route for route in CALLS), f"{name}.{field.name} is missing"
+                    continue
+                if field.message_type is not None and field.message_type.GetOptions().map_entry:
+                    assert described["type"] == "object"
                     continue
                 if field.is_repeated:
                     assert described["type"] == "array"
@@ -120,8 +118,12 @@ def test_types_are_those_of_proto3_json(document: dict[str, Any]) -> None:
                     seen += 1
                     assert described["type"] == KINDS[field.cpp_type], f"{name}.{field.name}"
                 if field.enum_type is not None:
-                    assert described["enum"] == [value.name for value in field.enum_type.values]
-    assert seen > 40
+                    names = [value.name for value in field.enum_type.values]
+                    # What is asked for may be fewer than what is told.
+                    assert described["enum"] == names or (
+                        name.endswith("Request") and set(described["enum"]) < set(names)
+                    )
+    assert seen > 100
 
 
 def test_every_call_tells_of_its_limits_and_of_errors_in_both_forms(document: dict[str, Any]) -> None:
@@ -133,6 +135,42 @@ def test_every_call_tells_of_its_limits_and_of_errors_in_both_forms(document: di
     for response in document["components"]["responses"].values():
         assert set(response["content"]) == {"application/json", "application/problem+json"}
         assert "x-correlation-id" in response["headers"]
+
+
+def test_every_call_says_what_credentials_it_takes(document: dict[str, Any]) -> None:
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["ApiKey"].items() >= {"type": "apiKey", "in": "header", "name": "x-api-key"}.items()
+    assert schemes["Bearer"].items() >= {"type": "http", "scheme": "bearer"}.items()
+    either: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}]
+    optional = {"POST /api/v1/shorten", "POST /api/v1/shorten:batch", "GET /api/v1/me", "GET /api/v1/workspaces"}
+    wanted = dict.fromkeys(CALLS, either) | {name: [{}, *either] for name in optional} | {"POST /api/v1/report": []}
+    said = {name: operation["security"] for name, operation in operations(document) if "security" in operation}
+    assert said == wanted
+    for name, operation in operations(document):
+        if name in CALLS:
+            policy, responses = CALLS[name], operation["responses"]
+            assert responses["401"] == {"$ref": "#/components/responses/Unauthenticated"}
+            assert (policy.scope is None or policy.anonymous) == (said[name] != either), name
+            named = {"$ref": "#/components/parameters/Workspace"} in operation.get("parameters", [])
+            assert named == bool(said[name]), name
+            if policy.scope is not None:
+                assert {"403", "404"} <= responses.keys()
+                assert f"`{policy.scope}`" in operation["description"]
+
+
+def test_a_key_may_be_given_every_scope_that_there_is(document: dict[str, Any]) -> None:
+    scopes = document["components"]["schemas"]["CreateKeyRequest"]["properties"]["scopes"]["items"]["enum"]
+    assert scopes == [scope.value for scope in Scope]
+
+
+def test_what_the_edge_passes_over_is_no_parameter(document: dict[str, Any]) -> None:
+    edge = yaml.safe_load(openapi.ENVOY.read_text())
+    (passed_over,) = [node["ignored_query_parameters"] for node in nodes(edge) if "ignored_query_parameters" in node]
+    parts = {part for name in CALLS for part in re.findall(r"{(\w+)}", name)}
+    assert parts <= set(passed_over)
+    for name, operation in operations(document):
+        queries = {one["name"] for one in operation.get("parameters", []) if one.get("in") == "query"}
+        assert not queries & set(passed_over), name
 
 
 def test_comments_keep_their_lines(document: dict[str, Any]) -> None:

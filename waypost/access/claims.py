@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ LEEWAY_SECONDS = 60
 """How far the issuer's clock may be from ours."""
 MAX_SUBJECT = 255
 """Characters; OpenID Connect Core, section 2, has the same bound."""
+_SUBJECT = re.compile(f"[!-~]{{1,{MAX_SUBJECT}}}")
 _MAX_NAME = 200
 
 
@@ -24,7 +26,7 @@ class TokenClaims:
     """Who a token stands for, until when.
 
     subject  the claim that names people: `sub`, or the e-mail address in lower case
-    email    the address, if the issuer says that it is verified
+    email    the address in lower case, if the issuer says that it is verified
     name     what the issuer calls them, for people to read; empty if it is no printable text
     """
 
@@ -58,7 +60,7 @@ class ClaimRules:
             subject=self._subject(claims, email),
             expires_at=datetime.fromtimestamp(expires, UTC),
             email=email,
-            name=_text(claims, "name", _MAX_NAME),
+            name=_name(claims),
         )
 
     def _check_parties(self, claims: Mapping[str, Any]) -> None:
@@ -91,14 +93,21 @@ class ClaimRules:
         return expires
 
     def _subject(self, claims: Mapping[str, Any], email: str) -> str:
-        subject = _text(claims, "sub", MAX_SUBJECT)
-        if not subject:
-            raise Unauthenticated(f"the token names no subject (sub) of 1 to {MAX_SUBJECT} printable characters")
+        subject = claims.get("sub")
+        if not isinstance(subject, str) or not is_subject(subject):
+            raise Unauthenticated(
+                f"the token names no subject (sub) of 1 to {MAX_SUBJECT} visible ASCII characters without spaces"
+            )
         if self.subject_claim == "sub":
             return subject
         if not email:
             raise Unauthenticated("the token has no e-mail address (email) that is verified (email_verified)")
         return email
+
+
+def is_subject(text: str) -> bool:
+    """Whether people can be called so, in tokens and as members of workspaces."""
+    return _SUBJECT.fullmatch(text) is not None
 
 
 def _required(claims: Mapping[str, Any], name: str) -> Any:
@@ -119,14 +128,13 @@ def _email(claims: Mapping[str, Any]) -> str:
     # Some issuers write the boolean as a text.
     if claims.get("email_verified") is not True and claims.get("email_verified") != "true":
         return ""
-    address = _text(claims, "email", MAX_SUBJECT)
-    # One person, however they write themselves today.
-    return address.lower() if "@" in address and " " not in address else ""
-
-
-def _text(claims: Mapping[str, Any], name: str, most: int) -> str:
-    """A claim that is one line of printable text, not blank at its ends; empty if it is anything else."""
-    value = claims.get(name)
-    if not isinstance(value, str) or len(value) > most or not value.isprintable() or value != value.strip():
+    address = claims.get("email")
+    if not isinstance(address, str) or "@" not in address or not is_subject(address):
         return ""
-    return value
+    # One person, however they write themselves today.
+    return address.lower()
+
+
+def _name(claims: Mapping[str, Any]) -> str:
+    value = claims.get("name")
+    return value.strip() if isinstance(value, str) and len(value) <= _MAX_NAME and value.isprintable() else ""

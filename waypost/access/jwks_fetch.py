@@ -136,12 +136,12 @@ class _Fetch:
         path = self._url._replace(scheme="", netloc="", fragment="").geturl() or "/"
         headers = {"accept": "application/jwk-set+json, application/json", "user-agent": "waypost"}
         connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        if answer.status in (301, 302, 303, 307, 308):
-            raise CannotRead(f"it answers {answer.status}, to look elsewhere: give the address that it leads to")
-        if answer.status != 200:
-            raise CannotRead(f"it answers {answer.status}, not 200")
-        return answer.read(MAX_DOCUMENT_BYTES + 1)
+        with connection.getresponse() as answer:
+            if answer.status in (301, 302, 303, 307, 308):
+                raise CannotRead(f"it answers {answer.status}, to look elsewhere: give the address that it leads to")
+            if answer.status != 200:
+                raise CannotRead(f"it answers {answer.status}, not 200")
+            return answer.read(MAX_DOCUMENT_BYTES + 1)
 
     def abort(self) -> None:
         """Ends it, wherever it is; harmless after its end."""

@@ -12,7 +12,7 @@ import hashlib
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from waypost.access.claims import ClaimRules, TokenClaims
 from waypost.access.jwks import ALGORITHMS, MAX_KID, KeySet, VerifyingKey
 from waypost.errors import DependencyUnavailable, Unauthenticated
 
-__all__ = ["ClaimRules", "KeySource", "TokenClaims", "TokenVerifier", "bearer_token"]
+__all__ = ["ClaimRules", "KeySource", "TokenClaims", "TokenVerifier"]
 
 MAX_TOKEN_BYTES = 8192
 CACHE_ENTRIES = 4096
@@ -144,22 +144,6 @@ class TokenVerifier:
         self._kept[digest] = _Kept(claims, now, until)
         if len(self._kept) > CACHE_ENTRIES:
             self._kept.popitem(last=False)
-
-
-def bearer_token(values: Sequence[str]) -> str | None:
-    """The token in the values of a call's `authorization` headers; None: there is no such header.
-
-    Raises `Unauthenticated` for more than one header (which of them counts, others may see differently) and for one
-    that holds anything but a bearer token.
-    """
-    if not values:
-        return None
-    if len(values) > 1:
-        raise Unauthenticated("there is more than one authorization header")
-    scheme, _, token = values[0].strip().partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("the authorization header must be `Bearer`, a space, and a token")
-    return token.strip()
 
 
 def _read_header(token: str) -> _Header:

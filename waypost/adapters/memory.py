@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from native.limits import Algorithm, Limit, look, take
-from native.table import Table
+from native.table import CounterKey, Table
 from waypost.clock import SteadyClock
 from waypost.model import LimitDecision, LimitEntry
 
@@ -17,7 +17,8 @@ class MemoryLimiter:
     """One token bucket for each set of descriptors: the stand-in for a ratelimiter that is away.
 
     `per_minute` hits come back in a minute, and as many may be spent at once; what costs more takes a full bucket, or
-    it would never be admitted. `clock_us` must not go back, or buckets stay empty for as long; None: a `SteadyClock`.
+    it would never be admitted. `of_class` has other numbers for descriptors whose first value is this.
+    `clock_us` must not go back, or buckets stay empty for as long; None: a `SteadyClock`.
     """
 
     RULE = "local"
@@ -27,24 +28,32 @@ class MemoryLimiter:
         per_minute: int,
         clock_us: Callable[[], int] | None = None,
         capacity: int = _CAPACITY,
+        *,
+        of_class: Mapping[str, int] | None = None,
     ) -> None:
-        self._per_minute = per_minute
-        self._limit = Limit(Algorithm.TOKEN_BUCKET, per_minute, 60_000_000)
+        self._limit = _bucket(per_minute)
+        self._of_class = {name: _bucket(number) for name, number in (of_class or {}).items()}
         self._table = Table(capacity)
         self._clock_us = clock_us or SteadyClock()
 
     async def check(self, domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int = 1) -> LimitDecision:
         """Admits if every descriptor's bucket does, and charges them all then; a refusal charges none."""
         now_us = self._clock_us()
-        hits = min(hits, self._per_minute)
-        keys = [
-            self._table.key((self.RULE, domain), [text for e in entries for text in (e.key, e.value)])
+        wanted = [
+            (self._of_class.get(entries[0].value, self._limit) if entries else self._limit, self._key(domain, entries))
             for entries in descriptors
         ]
-        for key in keys:
-            decision = look(self._limit, self._table.find(key, now_us), hits, now_us)
+        for limit, key in wanted:
+            decision = look(limit, self._table.find(key, now_us), min(hits, limit.limit), now_us)
             if not decision.allowed:
                 return LimitDecision(False, self.RULE, (decision.retry_after_us or 0) / 1_000_000)
-        for key in keys:
-            take(self._limit, self._table.keep(key, self._limit, now_us), hits, now_us)
+        for limit, key in wanted:
+            take(limit, self._table.keep(key, limit, now_us), min(hits, limit.limit), now_us)
         return LimitDecision(True)
+
+    def _key(self, domain: str, entries: Sequence[LimitEntry]) -> CounterKey:
+        return self._table.key((self.RULE, domain), [text for e in entries for text in (e.key, e.value)])
+
+
+def _bucket(per_minute: int) -> Limit:
+    return Limit(Algorithm.TOKEN_BUCKET, per_minute, 60_000_000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +11,17 @@ from typing import Any, BinaryIO
 
 import click
 
-from waypost.cli.links import WrongUsage, instant
-from waypost.cli.output import FAILED, WRONG_USAGE, counted, fail, fail_lines
+from waypost.cli.options import Target
+from waypost.cli.output import FAILED, WRONG_USAGE, counted, fail, fail_lines, json_text
+from waypost.cli.patience import patiently
 from waypost.cli.refusals import OPTIONS, described, refuse, sentences
 from waypost.cli.session import run
 from waypost.cli.show import link_object
+from waypost.cli.usage import WrongUsage, instant
 from waypost.client import MAX_BATCH, Client, Link, NewLink
 from waypost.client.channel import Server
 from waypost.client.convert import create_to_proto
-from waypost.errors import InvalidFields, RateLimited, WaypostError
+from waypost.errors import InvalidFields, WaypostError
 
 MAX_LINE = 64 * 1024
 """Bytes of a line: more than any link needs."""
@@ -30,10 +31,6 @@ MAX_BYTES = 5 * 512 * 1024
 
 TIMEOUT = 60.0
 """Seconds that a call may take."""
-
-MAX_WAIT = 3600.0
-MAX_WAITS = 10
-"""For how many seconds, and how often for the same lines, to wait until the server's limit admits them."""
 
 FIELDS: Mapping[str, type] = {
     "url": str,
@@ -69,15 +66,13 @@ class Line:
     link: NewLink | str
 
 
-def create_all(
-    env: Mapping[str, str], server: str | None, *, as_json: bool, file: BinaryIO, request_id: str | None
-) -> int:
+def create_all(env: Mapping[str, str], target: Target, *, as_json: bool, file: BinaryIO, request_id: str | None) -> int:
     """Makes the links and prints what became of each; returns the exit code."""
 
     async def work(client: Client, where: Server) -> int:
         return await make_all(client, where, file, as_json=as_json, request_id=request_id)
 
-    return run(env, server, work, as_json=as_json)
+    return run(env, target, work, as_json=as_json)
 
 
 async def make_all(client: Client, where: Server, file: BinaryIO, *, as_json: bool, request_id: str | None) -> int:
@@ -112,16 +107,11 @@ async def make_all(client: Client, where: Server, file: BinaryIO, *, as_json: bo
 
 async def _made(client: Client, links: Sequence[NewLink], request_id: str | None) -> Sequence[Link | WaypostError]:
     """What becomes of the links of a call; waits for the caller's own limit as long as the server says."""
-    for waits_left in reversed(range(MAX_WAITS + 1)):
-        try:
-            return await client.batch_create(links, request_id=request_id, timeout=TIMEOUT) if links else []
-        except RateLimited as error:
-            if not waits_left or error.retry_after is None or not 0 < error.retry_after <= MAX_WAIT:
-                raise
-            if error.retry_after > 2:
-                click.echo(f"waiting {error.retry_after:.0f} s: so many links at once are over the limit", err=True)
-            await asyncio.sleep(error.retry_after)
-    raise AssertionError("the last attempt returns or raises")
+    if not links:
+        return []
+    return await patiently(
+        lambda: client.batch_create(links, request_id=request_id, timeout=TIMEOUT), "so many links at once"
+    )
 
 
 def _print(number: int, outcome: Link | WaypostError | str, where: Server, as_json: bool) -> None:
@@ -132,7 +122,7 @@ def _print(number: int, outcome: Link | WaypostError | str, where: Server, as_js
             result = {"error": {"message": outcome, "code": "INVALID_ARGUMENT", "details": []}}
         else:
             result = {"error": described(outcome, where)}
-        click.echo(json.dumps({"line": number, **result}, ensure_ascii=False))
+        click.echo(json_text({"line": number, **result}, indent=None))
     elif isinstance(outcome, Link):
         click.echo(outcome.short_url)
     else:

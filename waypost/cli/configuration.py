@@ -49,5 +49,5 @@ def effective(env: Mapping[str, str]) -> dict[str, dict[str, str]]:
             service, environment.names_of(service), env, supervisor, data, role_urls, environment.SOME_PEPPER
         )
         result[service] = settings_class.from_env(own).effective()
-    result["waypost links"] = CliSettings.from_env(env).effective()
+    result["waypost commands"] = CliSettings.from_env(env).effective()
     return result

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import click
 
-from waypost.cli.output import WRONG_USAGE, fail
+from waypost.cli.options import Target
+from waypost.cli.output import WRONG_USAGE, fail, json_text
 from waypost.cli.refusals import OPTIONS
 from waypost.cli.session import run
 from waypost.cli.show import link_card, link_object, resolution_card, resolution_object
+from waypost.cli.usage import WrongUsage, expiry, one_of
 from waypost.client import UNSET, Client, Link, Unset
 from waypost.client.channel import Server
 
 Env = Mapping[str, str]
 
 
-class WrongUsage(Exception):
-    """Options that make no sense, or not together; `str()` says so in one line."""
-
-
 def create(
     env: Env,
-    server: str | None,
+    target: Target,
     *,
     as_json: bool,
     url: str,
@@ -40,7 +37,7 @@ def create(
 ) -> int:
     """Makes a link; prints its short address. Returns the exit code, as all of these."""
     try:
-        ends = _expiry(ttl, expires_at)
+        ends = expiry(ttl, expires_at)
     except WrongUsage as error:
         return fail(WRONG_USAGE, str(error), as_json)
 
@@ -58,17 +55,17 @@ def create(
             request_id=request_id,
         )
 
-    return _link(env, server, as_json, call, lambda link: link.short_url)
+    return _link(env, target, as_json, call, lambda link: link.short_url)
 
 
-def get(env: Env, server: str | None, *, as_json: bool, short_code: str) -> int:
+def get(env: Env, target: Target, *, as_json: bool, short_code: str) -> int:
     """Shows a link."""
-    return _link(env, server, as_json, lambda client: client.get(short_code), link_card)
+    return _link(env, target, as_json, lambda client: client.get(short_code), link_card)
 
 
 def update(
     env: Env,
-    server: str | None,
+    target: Target,
     *,
     as_json: bool,
     short_code: str,
@@ -88,13 +85,13 @@ def update(
 ) -> int:
     """Changes a link; prints what became of it."""
     try:
-        _one_of({"--tag": bool(tags), "--no-tags": no_tags})
-        _one_of({"--ttl": ttl is not None, "--expires-at": expires_at is not None, "--no-expiry": no_expiry})
-        _one_of({"--max-clicks": max_clicks is not None, "--no-max-clicks": no_max_clicks})
+        one_of({"--tag": bool(tags), "--no-tags": no_tags})
+        one_of({"--ttl": ttl is not None, "--expires-at": expires_at is not None, "--no-expiry": no_expiry})
+        one_of({"--max-clicks": max_clicks is not None, "--no-max-clicks": no_max_clicks})
         given = (url, title, ttl, expires_at, max_clicks, redirect_status, forward_query)
         if all(value is None for value in given) and not (tags or no_tags or no_expiry or no_max_clicks):
             raise WrongUsage("nothing to change: give at least one of the options that `--help` lists")
-        ends: datetime | Unset | None = _expiry(ttl, expires_at)
+        ends: datetime | Unset | None = expiry(ttl, expires_at)
     except WrongUsage as error:
         return fail(WRONG_USAGE, str(error), as_json)
     if ends is None and not no_expiry:
@@ -116,41 +113,41 @@ def update(
         )
 
     names = {**OPTIONS, "url": "--url"}
-    return _link(env, server, as_json, call, lambda link: f"updated {link.short_url}", names)
+    return _link(env, target, as_json, call, lambda link: f"updated {link.short_url}", names)
 
 
-def delete(env: Env, server: str | None, *, as_json: bool, short_code: str, etag: str, request_id: str | None) -> int:
+def delete(env: Env, target: Target, *, as_json: bool, short_code: str, etag: str, request_id: str | None) -> int:
     """Deletes a link; prints what became of it."""
 
     def call(client: Client) -> Awaitable[Link]:
         return client.delete(short_code, etag=etag, request_id=request_id)
 
-    return _link(env, server, as_json, call, lambda link: f"deleted {link.short_url}")
+    return _link(env, target, as_json, call, lambda link: f"deleted {link.short_url}")
 
 
-def undelete(env: Env, server: str | None, *, as_json: bool, short_code: str, etag: str, request_id: str | None) -> int:
+def undelete(env: Env, target: Target, *, as_json: bool, short_code: str, etag: str, request_id: str | None) -> int:
     """Puts a deleted link back; prints what became of it."""
 
     def call(client: Client) -> Awaitable[Link]:
         return client.undelete(short_code, etag=etag, request_id=request_id)
 
-    return _link(env, server, as_json, call, lambda link: f"undeleted {link.short_url}")
+    return _link(env, target, as_json, call, lambda link: f"undeleted {link.short_url}")
 
 
-def resolve(env: Env, server: str | None, *, as_json: bool, short_code: str) -> int:
+def resolve(env: Env, target: Target, *, as_json: bool, short_code: str) -> int:
     """Says what a visit would get."""
 
     async def work(client: Client, _: Server) -> int:
         answer = await client.resolve(short_code)
-        click.echo(_json(resolution_object(answer)) if as_json else resolution_card(answer))
+        click.echo(json_text(resolution_object(answer)) if as_json else resolution_card(answer))
         return 0
 
-    return run(env, server, work, as_json=as_json)
+    return run(env, target, work, as_json=as_json)
 
 
 def _link(
     env: Env,
-    server: str | None,
+    target: Target,
     as_json: bool,
     call: Callable[[Client], Awaitable[Link]],
     text: Callable[[Link], str],
@@ -160,34 +157,7 @@ def _link(
 
     async def work(client: Client, _: Server) -> int:
         link = await call(client)
-        click.echo(_json(link_object(link)) if as_json else text(link))
+        click.echo(json_text(link_object(link)) if as_json else text(link))
         return 0
 
-    return run(env, server, work, as_json=as_json, names=names)
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _expiry(ttl: int | None, expires_at: str | None) -> datetime | None:
-    """The instant that `--expires-at` names. Raises `WrongUsage` if it is none, or not alone."""
-    _one_of({"--ttl": ttl is not None, "--expires-at": expires_at is not None})
-    return None if expires_at is None else instant("--expires-at", expires_at)
-
-
-def instant(name: str, text: str) -> datetime:
-    """The instant that an option gives. Raises `WrongUsage`."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.utcoffset() is None:
-        raise WrongUsage(f"{name} must be a time like 2030-01-31T12:00:00Z, not {text!r}")
-    return at
-
-
-def _one_of(given: Mapping[str, bool]) -> None:
-    names = [name for name, is_given in given.items() if is_given]
-    if len(names) > 1:
-        raise WrongUsage(f"{' and '.join(names)} exclude each other: give one")
+    return run(env, target, work, as_json=as_json, names=names)

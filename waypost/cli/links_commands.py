@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from waypost.cli.options import EXIT_CODES, both, request_id_option, server_option
+from waypost.cli.options import EXIT_CODES, Target, all_option, both, limit_option, request_id_option, target_options
 from waypost.cli.short_code import ShortCode
 from waypost.cli.ttl import Ttl
 
@@ -46,7 +46,7 @@ def links() -> None:
 @click.option("--forward-query/--no-forward-query", default=False, help="Pass the short address' query string on.")
 @request_id_option
 @both
-def create(server: str | None, as_json: bool, **fields: Any) -> None:
+def create(target: Target, as_json: bool, **fields: Any) -> None:
     """Make a short link to URL and print its address.
 
     \b
@@ -57,17 +57,17 @@ def create(server: str | None, as_json: bool, **fields: Any) -> None:
     """
     from waypost.cli import links as commands
 
-    sys.exit(commands.create(os.environ, server, as_json=as_json, **fields))
+    sys.exit(commands.create(os.environ, target, as_json=as_json, **fields))
 
 
 @links.command(short_help="Show a link.", epilog=EXIT_CODES)
 @click.argument("short_code", type=ShortCode())
 @both
-def get(short_code: str, server: str | None, as_json: bool) -> None:
+def get(short_code: str, target: Target, as_json: bool) -> None:
     """Show the link with this SHORT_CODE, whatever its state."""
     from waypost.cli import links as commands
 
-    sys.exit(commands.get(os.environ, server, as_json=as_json, short_code=short_code))
+    sys.exit(commands.get(os.environ, target, as_json=as_json, short_code=short_code))
 
 
 @links.command("list", short_help="List links.", epilog=EXIT_CODES)
@@ -88,11 +88,11 @@ def get(short_code: str, server: str | None, as_json: bool) -> None:
     default=ORDERS[0],
     help="created_at, updated_at or short_code, also with ` desc`  [default: created_at desc].",
 )
-@click.option("--limit", type=click.IntRange(1, 10_000), metavar="N", help="At most so many  [default: 50].")
-@click.option("--all", "everything", is_flag=True, help="All there are, however many.")
-@server_option
+@limit_option
+@all_option
+@target_options
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array; with --all, a line of JSON for each link.")
-def list_links(server: str | None, as_json: bool, **wanted: Any) -> None:
+def list_links(target: Target, as_json: bool, **wanted: Any) -> None:
     """List links, the newest first, as a table that fits the terminal. Deleted links only with `--state deleted`.
 
     \b
@@ -108,7 +108,7 @@ def list_links(server: str | None, as_json: bool, **wanted: Any) -> None:
     """
     from waypost.cli import lists
 
-    sys.exit(lists.show(os.environ, server, as_json=as_json, **wanted))
+    sys.exit(lists.show(os.environ, target, as_json=as_json, **wanted))
 
 
 @links.command(short_help="Change a link.", epilog=EXIT_CODES)
@@ -127,7 +127,7 @@ def list_links(server: str | None, as_json: bool, **wanted: Any) -> None:
 @_etag
 @request_id_option
 @both
-def update(server: str | None, as_json: bool, **changes: Any) -> None:
+def update(target: Target, as_json: bool, **changes: Any) -> None:
     """Change what is given of the link with this SHORT_CODE; the rest stays. Every redirect follows within a second.
 
     \b
@@ -137,7 +137,7 @@ def update(server: str | None, as_json: bool, **changes: Any) -> None:
     """
     from waypost.cli import links as commands
 
-    sys.exit(commands.update(os.environ, server, as_json=as_json, **changes))
+    sys.exit(commands.update(os.environ, target, as_json=as_json, **changes))
 
 
 @links.command(short_help="Take a link out of service.", epilog=EXIT_CODES)
@@ -145,14 +145,14 @@ def update(server: str | None, as_json: bool, **changes: Any) -> None:
 @_etag
 @request_id_option
 @both
-def delete(server: str | None, as_json: bool, **which: Any) -> None:
+def delete(target: Target, as_json: bool, **which: Any) -> None:
     """Take the link with this SHORT_CODE out of service.
 
     Its code is never handed out again; `waypost links undelete` puts the link back.
     """
     from waypost.cli import links as commands
 
-    sys.exit(commands.delete(os.environ, server, as_json=as_json, **which))
+    sys.exit(commands.delete(os.environ, target, as_json=as_json, **which))
 
 
 @links.command(short_help="Put a deleted link back into service.", epilog=EXIT_CODES)
@@ -160,29 +160,29 @@ def delete(server: str | None, as_json: bool, **which: Any) -> None:
 @_etag
 @request_id_option
 @both
-def undelete(server: str | None, as_json: bool, **which: Any) -> None:
+def undelete(target: Target, as_json: bool, **which: Any) -> None:
     """Put the deleted link with this SHORT_CODE back into service, just as it was."""
     from waypost.cli import links as commands
 
-    sys.exit(commands.undelete(os.environ, server, as_json=as_json, **which))
+    sys.exit(commands.undelete(os.environ, target, as_json=as_json, **which))
 
 
 @links.command(short_help="Say what a visit to a link would get.", epilog=EXIT_CODES)
 @click.argument("short_code", type=ShortCode())
 @both
-def resolve(short_code: str, server: str | None, as_json: bool) -> None:
+def resolve(short_code: str, target: Target, as_json: bool) -> None:
     """Say what a visit to the link with this SHORT_CODE would get now. It counts as no click."""
     from waypost.cli import links as commands
 
-    sys.exit(commands.resolve(os.environ, server, as_json=as_json, short_code=short_code))
+    sys.exit(commands.resolve(os.environ, target, as_json=as_json, short_code=short_code))
 
 
 @links.command(short_help="Make many links, one for each line of a file.", epilog=EXIT_CODES)
 @click.argument("file", type=click.File("rb"))
 @request_id_option
-@server_option
+@target_options
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each line; errors too.")
-def batch(file: BinaryIO, request_id: str | None, server: str | None, as_json: bool) -> None:
+def batch(file: BinaryIO, request_id: str | None, target: Target, as_json: bool) -> None:
     """Make a link for each line of FILE (- for standard input) and print their addresses in order.
 
     A line is a URL, or JSON with the fields of a create. Lines that are refused stop no others; if there were any, the
@@ -199,4 +199,4 @@ def batch(file: BinaryIO, request_id: str | None, server: str | None, as_json: b
     """
     from waypost.cli import batch as commands
 
-    sys.exit(commands.create_all(os.environ, server, as_json=as_json, file=file, request_id=request_id))
+    sys.exit(commands.create_all(os.environ, target, as_json=as_json, file=file, request_id=request_id))

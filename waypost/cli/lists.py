@@ -1,29 +1,33 @@
-"""`waypost links list`: links as a table, as JSON, or without end as lines of JSON."""
+"""`waypost links list`: the links that match."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import click
-
-from waypost.cli.output import WRONG_USAGE, fail
+from waypost.cli import listing
+from waypost.cli.listing import Kind
+from waypost.cli.options import Target
 from waypost.cli.refusals import OPTIONS
-from waypost.cli.session import run
 from waypost.cli.show import link_object
-from waypost.cli.table import Table
-from waypost.client import Client, Link, link_filter
-from waypost.client.channel import Server
+from waypost.cli.table import Column
+from waypost.client import Client, Link, Listed, link_filter
 
-DEFAULT_LIMIT = 50
-PAGE = 500
+COLUMNS: Sequence[Column[Link]] = (
+    Column("SHORT CODE", lambda link: link.short_code),
+    Column("STATE", lambda link: link.state.value),
+    Column("CREATED", lambda link: f"{link.created_at:%Y-%m-%d}", worth=3),
+    Column("CLICKS", lambda link: f"{link.clicks_used}/{link.max_clicks}" if link.max_clicks else "", worth=2),
+    Column("TAGS", lambda link: ", ".join(link.tags), least=8, worth=1),
+    Column("TITLE", lambda link: link.title, least=10, worth=4),
+    Column("DESTINATION", lambda link: link.original_url, least=16, worth=5),
+)
+
+LINKS = Kind("link", COLUMNS, link_object, page_size=500)
 
 
 def show(
     env: Mapping[str, str],
-    server: str | None,
+    target: Target,
     *,
     as_json: bool,
     filter_text: str,
@@ -35,66 +39,15 @@ def show(
     everything: bool,
 ) -> int:
     """Prints the links that match; returns the exit code."""
-    if everything and limit is not None:
-        return fail(WRONG_USAGE, "--all and --limit exclude each other: give one", as_json)
     short = link_filter(state=state or "", tags=tags, text=text)
     wanted = " AND ".join(part for part in (filter_text, short) if part)
     # Whoever wrote none of it is shown what the position in it refers to.
     names = {**OPTIONS, "filter": f"the filter {wanted}"} if short else OPTIONS
 
-    async def work(client: Client, _: Server) -> int:
-        pages = _pages(client, wanted, order_by, None if everything else limit or DEFAULT_LIMIT)
-        if as_json:
-            await (_json_lines(pages) if everything else _json_array(pages))
-        else:
-            await _table(pages)
-        return 0
+    async def page_after(client: Client, size: int, token: str) -> Listed[Link]:
+        page = await client.list_page(filter=wanted, order_by=order_by, page_size=size, page_token=token)
+        return Listed(page.links, page.next_page_token)
 
-    return run(env, server, work, as_json=as_json, names=names)
-
-
-async def _pages(
-    client: Client, wanted: str, order_by: str, limit: int | None
-) -> AsyncIterator[tuple[list[Link], bool]]:
-    """Pages up to the limit (None: all there are), each with whether there are more links than were shown by then."""
-    token, left = "", limit
-    while True:
-        page = await client.list_page(
-            filter=wanted, order_by=order_by, page_size=PAGE if left is None else min(left, PAGE), page_token=token
-        )
-        token = page.next_page_token
-        links = list(page.links if left is None else page.links[:left])
-        if left is not None:
-            left -= len(links)
-        yield links, bool(token)
-        if not token or left == 0:
-            return
-
-
-async def _json_array(pages: AsyncIterator[tuple[list[Link], bool]]) -> None:
-    links = [link_object(link) async for page, _ in pages for link in page]
-    click.echo(json.dumps(links, indent=2, ensure_ascii=False))
-
-
-async def _json_lines(pages: AsyncIterator[tuple[list[Link], bool]]) -> None:
-    async for page, _ in pages:
-        for link in page:
-            click.echo(json.dumps(link_object(link), ensure_ascii=False))
-
-
-async def _table(pages: AsyncIterator[tuple[list[Link], bool]]) -> None:
-    table, incomplete, shown = None, False, 0
-    async for page, more in pages:
-        incomplete = more
-        if table is None and page:
-            table = Table(page, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
-            click.echo(table.head())
-        for link in page:
-            assert table is not None  # noqa: S101
-            click.echo(table.row(link))
-        shown += len(page)
-    # Not among the links: whatever reads them wants nothing else.
-    if not shown:
-        click.echo("no links", err=True)
-    elif incomplete:
-        click.echo(f"the first {shown:,}; more with --limit N, all with --all", err=True)
+    return listing.show(
+        env, target, LINKS, page_after, as_json=as_json, limit=limit, everything=everything, names=names
+    )

@@ -15,7 +15,7 @@ NO_ANSWER = 3
 def fail(exit_code: int, message: str, as_json: bool, **more: object) -> int:
     """Says why in one line, or as a JSON object with `message` and whatever else is known; returns the exit code."""
     if as_json:
-        click.echo(json.dumps({"message": message, **more}, indent=2, ensure_ascii=False), err=True)
+        click.echo(json_text({"message": message, **more}), err=True)
     else:
         _line(message)
     return exit_code
@@ -26,6 +26,13 @@ def fail_lines(exit_code: int, messages: Sequence[str]) -> int:
     for message in messages:
         _line(message)
     return exit_code
+
+
+def json_text(value: object, *, indent: int | None = 2) -> str:
+    """The value as JSON that is safe to look at: what a terminal would obey stands in it as `\\u001b`."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    # Line breaks are between values only: within them, JSON has escaped them already.
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
 def counted(count: int, noun: str) -> str:

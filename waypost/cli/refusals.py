@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from waypost.cli.output import FAILED, NO_ANSWER, fail, fail_lines
 from waypost.client import RemoteError, Unreachable
 from waypost.client.channel import Server
-from waypost.errors import InvalidFields, LinkGone, WaypostError
+from waypost.errors import InvalidFields, LinkGone, Unauthenticated, WaypostError
 from waypost.rpc.status import DOMAIN, to_status
 
 OPTIONS = {
@@ -31,19 +31,45 @@ OPTIONS = {
     "filter": "--filter",
     "order_by": "--order-by",
     "page_size": "--limit",
+    "x-workspace": "--workspace",
+    "name": "NAME",
+    "subject": "SUBJECT",
+    "owner_subject": "--owner",
+    "role": "--role",
+    "scopes": "--scope",
+    "key_id": "KEY_ID",
+    "principal": "--principal",
+    "action": "--action",
+    "object": "--object",
+    "from": "--from",
+    "until": "--until",
+    "link": "LINK",
+    "category": "--category",
+    "comment": "--comment",
+    "contact": "--contact",
+    "report_id": "REPORT_ID",
+    "reason": "--reason",
 }
 """What a field of a request is called on the command line."""
 
 _NO_ANSWER = {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
 
 
-def refuse(error: WaypostError, server: Server, as_json: bool, names: Mapping[str, str] = OPTIONS) -> int:
-    """Says why a call failed; `names` of its fields are those of its options. Returns the exit code."""
+def refuse(
+    error: WaypostError, server: Server, as_json: bool, names: Mapping[str, str] = OPTIONS, *, hint: str = ""
+) -> int:
+    """Says why a call failed; `names` of its fields are those of its options. Returns the exit code.
+
+    `hint` is for people whose credentials are missing or count for nothing.
+    """
     said = described(error, server)
     exit_code = NO_ANSWER if said["code"] in _NO_ANSWER else FAILED
     if as_json:
         return fail(exit_code, **said, as_json=True)
-    return fail_lines(exit_code, list(sentences(error, server, names)))
+    lines = list(sentences(error, server, names))
+    if hint and isinstance(error, Unauthenticated):
+        lines = [f"{line} ({hint})" for line in lines]
+    return fail_lines(exit_code, lines)
 
 
 def sentences(error: WaypostError, server: Server, names: Mapping[str, str] = OPTIONS) -> Iterator[str]:
@@ -78,6 +104,14 @@ def no_answer(error: Unreachable, server: Server) -> str:
     # Without TLS there is one cause: nobody listens there, or somebody else does.
     cause = ""
     if server.tls:
+        if "Hostname Verification" in error.cause:
+            name = server.name or server.address.rpartition(":")[0]
+            return f"the certificate at {server.address} is not for {name}: call it by a name that it is for"
+        if "CERTIFICATE_VERIFY_FAILED" in error.cause:
+            return (
+                f"the certificate at {server.address} is by nobody whom this machine trusts: name its authority with "
+                f"WAYPOST_CA_CERT, if you know it ({error.cause.rpartition('FAILED: ')[2]})"
+            )
         cause = " (no TLS there?)" if "WRONG_VERSION_NUMBER" in error.cause else f" ({error.cause})"
     question = "is `waypost up` running, or is --server (WAYPOST_SERVER) wrong?"
     return f"no Waypost answers at {server.address}: {question}{cause}"

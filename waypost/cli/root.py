@@ -9,7 +9,10 @@ import sys
 import click
 
 import waypost
+from waypost.cli.abuse.commands import abuse
+from waypost.cli.audit.commands import audit
 from waypost.cli.completion import CompletionCommand
+from waypost.cli.identity.commands import keys, members, whoami, workspaces
 from waypost.cli.links_commands import links
 from waypost.cli.options import CONTEXT, EXIT_CODES, json_option
 from waypost.cli.transfer.commands import export_command, import_command
@@ -69,6 +72,33 @@ def config(as_json: bool) -> None:
     sys.exit(configuration.show(os.environ, as_json=as_json))
 
 
+@cli.command("dev-token", short_help="Make a token for the mesh on this machine.", epilog=EXIT_CODES)
+@click.option("--subject", metavar="NAME", default="dev", show_default=True, help="Whom it stands for (sub).")
+@click.option("--email", metavar="ADDRESS", help="Their e-mail address, said to be verified  [default: none].")
+@click.option(
+    "--minutes",
+    type=click.IntRange(1, 24 * 60),
+    default=15,
+    show_default=True,
+    help="For how long it is good.",
+)
+@json_option
+def dev_token(subject: str, email: str | None, minutes: int, as_json: bool) -> None:
+    """Make a token (JWT) that `waypost up` on this machine believes: to try out what people may do.
+
+    It is signed with a key in the data directory, which is there when Waypost runs with its own database and without
+    WAYPOST_JWT_ISSUER. It says who somebody is; what they may do is for Waypost to know.
+
+    \b
+    For example:
+      curl -H "authorization: Bearer $(waypost dev-token --subject ada)" \\
+        http://127.0.0.1:8080/api/v1/urls
+    """
+    from waypost.cli import dev_token as tokens
+
+    sys.exit(tokens.print_token(os.environ, subject=subject, email=email, minutes=minutes, as_json=as_json))
+
+
 @cli.command()
 @json_option
 def version(as_json: bool) -> None:
@@ -96,7 +126,8 @@ def completion(shell: str | None) -> None:
     sys.exit(commands.script(os.environ, shell, cli))
 
 
-cli.add_command(links)
+for command in (links, whoami, workspaces, members, keys, audit, abuse):
+    cli.add_command(command)
 links.add_command(import_command)
 links.add_command(export_command)
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from waypost.client.channel import Server
+from waypost.client.trust import read_authorities
 from waypost.settings import BadSettings, Settings, setting
 from waypost.supervisor.environment import known_names
 from waypost.supervisor.settings import SupervisorSettings
-
-MAX_CA_BYTES = 4 * 1024 * 1024
-"""Of the authorities' file: those that the world trusts have a quarter of a megabyte."""
 
 
 class CliSettings(Settings):
@@ -21,14 +21,37 @@ class CliSettings(Settings):
     server: str = setting(
         "WAYPOST_SERVER",
         "",
-        "Waypost that `waypost links` talks to: host:port, or https://host for one behind TLS. Empty: that of `waypost "
-        "up` with the same settings.",
+        "Waypost that `waypost` commands talk to: host:port, or https://host for one behind TLS. Empty: that of "
+        "`waypost up` with the same settings.",
     )
     ca_cert: str = setting(
         "WAYPOST_CA_CERT",
         "",
-        "PEM file of the certificate authorities that `waypost links` trusts, or of a certificate that has signed "
+        "PEM file of the certificate authorities that `waypost` commands trust, or of a certificate that has signed "
         "itself. Empty: the system's.",
+    )
+    api_key: SecretStr = setting(
+        "WAYPOST_API_KEY",
+        SecretStr(""),
+        "API key that `waypost` commands call with. Without any credentials, a server on this machine's loopback gets "
+        "the operator key that `waypost up` has put in the data directory, if it can be read.",
+    )
+    api_key_file: str = setting("WAYPOST_API_KEY_FILE", "", "File with the API key, in place of WAYPOST_API_KEY.")
+    token: SecretStr = setting(
+        "WAYPOST_TOKEN",
+        SecretStr(""),
+        "Token of an identity provider that `waypost` commands call with, in place of an API key.",
+    )
+    workspace: str = setting(
+        "WAYPOST_WORKSPACE",
+        "",
+        "Workspace that `waypost` commands work in, by its id. Empty: that of the key, or the caller's only one.",
+    )
+    insecure_credentials: bool = setting(
+        "WAYPOST_INSECURE_CREDENTIALS",
+        False,
+        "Whether `waypost` commands send keys and tokens to other machines without TLS too: only for networks that are "
+        "safe by themselves.",
     )
 
 
@@ -54,13 +77,11 @@ def server_of(env: Mapping[str, str], option: str | None) -> Server:
 
 def _authorities(path: str) -> bytes:
     try:
-        with Path(path).expanduser().open("rb") as file:
-            content = file.read(MAX_CA_BYTES + 1)
+        return read_authorities(Path(path).expanduser())
     except OSError as error:
         raise BadSettings([f"WAYPOST_CA_CERT: {path} cannot be read: {error.strerror or error}"]) from None
-    if len(content) > MAX_CA_BYTES or b"-----BEGIN CERTIFICATE-----" not in content:
-        raise BadSettings([f"WAYPOST_CA_CERT: {path} is no file of certificates in PEM"])
-    return content
+    except ValueError as error:
+        raise BadSettings([f"WAYPOST_CA_CERT: {error}"]) from None
 
 
 def _parse(name: str, text: str) -> Server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,7 +33,7 @@ def link_object(link: Link) -> dict[str, Any]:
 
 def link_card(link: Link) -> str:
     """The link, one field a line, without those that say nothing."""
-    return _card(
+    return card(
         {
             **link_object(link),
             "state": link.state.value,
@@ -63,7 +64,7 @@ def resolution_card(answer: Resolution) -> str:
     if not location and 300 <= answer.http_status < 400:
         location = "(destination told only for a click: the link has max_clicks)"
     state = "no such link" if answer.state is None else answer.state.value
-    return _card({**resolution_object(answer), "location": location, "state": state})
+    return card({**resolution_object(answer), "location": location, "state": state})
 
 
 def timestamp(at: datetime) -> str:
@@ -73,7 +74,8 @@ def timestamp(at: datetime) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}{digits}Z"
 
 
-def _card(rows: dict[str, object]) -> str:
+def card(rows: Mapping[str, object]) -> str:
+    """One field a line, without those that are empty; safe for a terminal."""
     shown = {name: printable(str(value)) for name, value in rows.items() if value != ""}
     width = max(map(len, shown))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in shown.items())

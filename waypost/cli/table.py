@@ -1,56 +1,48 @@
-"""A table of links as wide as the terminal."""
+"""A table as wide as the terminal."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from waypost.cli.output import printable
-from waypost.client import Link
+
+T = TypeVar("T")
 
 GAP = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A column: its head, what stands in it, and how far it may be cut; `least` 0: not at all."""
+class Column(Generic[T]):
+    """A column: its head, what stands in it, and how far it may be cut; `least` 0: not at all.
+
+    A narrow terminal goes without columns that have a `worth`, the least first; 0: never without this one.
+    """
 
     head: str
-    text: Callable[[Link], str]
+    text: Callable[[T], str]
     least: int = 0
+    worth: int = 0
 
-    def of(self, link: Link) -> str:
+    def of(self, row: T) -> str:
         """What stands in it, safe for a terminal."""
-        return printable(self.text(link))
+        return printable(self.text(row))
 
 
-COLUMNS = (
-    Column("SHORT CODE", lambda link: link.short_code),
-    Column("STATE", lambda link: link.state.value),
-    Column("CREATED", lambda link: f"{link.created_at:%Y-%m-%d}"),
-    Column("CLICKS", lambda link: f"{link.clicks_used}/{link.max_clicks}" if link.max_clicks else ""),
-    Column("TAGS", lambda link: ", ".join(link.tags), least=8),
-    Column("TITLE", lambda link: link.title, least=10),
-    Column("DESTINATION", lambda link: link.original_url, least=16),
-)
-
-GIVEN_UP = ("TAGS", "CLICKS", "CREATED", "TITLE", "DESTINATION")
-"""The columns that a narrow terminal goes without, the first of them first."""
-
-
-class Table:
-    """Its columns are laid out for the links it is made with and stay for those that follow.
+class Table(Generic[T]):
+    """Its columns are laid out for the rows it is made with and stay for those that follow.
 
     `width` in cells of the terminal; None: as wide as it gets.
     """
 
-    def __init__(self, links: Sequence[Link], width: int | None) -> None:
+    def __init__(self, columns: Sequence[Column[T]], rows: Sequence[T], width: int | None) -> None:
         widths = {
-            column: max([len(column.head), *(cells(column.of(link)) for link in links)])
-            for column in COLUMNS
+            column: max([len(column.head), *(cells(column.of(row)) for row in rows)])
+            for column in columns
             # An empty column says nothing.
-            if any(column.text(link) for link in links)
+            if any(column.text(row) for row in rows)
         }
         self._widths = widths if width is None else _fitted(widths, width)
 
@@ -58,9 +50,9 @@ class Table:
         """The line of heads."""
         return self._line((column.head, width) for column, width in self._widths.items())
 
-    def row(self, link: Link) -> str:
-        """The line of a link."""
-        return self._line((column.of(link), width) for column, width in self._widths.items())
+    def row(self, row: T) -> str:
+        """The line of a row."""
+        return self._line((column.of(row), width) for column, width in self._widths.items())
 
     def _line(self, parts: Iterable[tuple[str, int]]) -> str:
         columns = list(self._widths)
@@ -71,7 +63,7 @@ class Table:
         return (" " * GAP).join(pieces).rstrip()
 
 
-def _fitted(widths: dict[Column, int], width: int) -> dict[Column, int]:
+def _fitted(widths: dict[Column[T], int], width: int) -> dict[Column[T], int]:
     """As wide as each may be: without some columns if they cannot be cut enough, and the widest cut the most."""
     fitted = {column: min(wide, width) if column.least else wide for column, wide in widths.items()}
 
@@ -79,10 +71,10 @@ def _fitted(widths: dict[Column, int], width: int) -> dict[Column, int]:
         wides = [min(wide, column.least or wide) if least else wide for column, wide in fitted.items()]
         return sum(wides) + GAP * (len(wides) - 1)
 
-    for head in GIVEN_UP:
+    for given_up in sorted((column for column in widths if column.worth), key=lambda column: column.worth):
         if size(least=True) <= width:
             break
-        fitted = {column: wide for column, wide in fitted.items() if column.head != head}
+        del fitted[given_up]
     for _ in range(size(least=False) - width):
         column = max(fitted, key=lambda one: fitted[one] - one.least if one.least else 0)
         if not column.least or fitted[column] <= column.least:

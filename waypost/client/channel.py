@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from waypost.client.trust import system_authorities
+
 MAX_REQUEST = 3 * 1024 * 1024
 """Bytes that a request may have: the contract's bound of a batch. What is larger could not be tried again either."""
 
@@ -29,8 +31,8 @@ REPEATABLE = {
 }
 """Methods that are tried again, by service (none named: all of them): those that do once what they are asked twice."""
 
-# UNAVAILABLE alone says that another attempt may fare better soon. The budget is 20 % of the calls, at least 100 (half of
-# the tokens): an outage is not to be met with four times the load.
+# UNAVAILABLE alone says that another attempt may fare better soon. The budget is 20 % of the calls, at least 100 (half
+# of the tokens): an outage is not to be met with four times the load.
 SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
@@ -65,7 +67,7 @@ class Server:
     name: str = ""
     """The name that its certificate must be for; empty: the host of the address."""
     trust: bytes | None = field(default=None, repr=False)
-    """The authorities (PEM) that vouch for the certificate; None: those that grpc trusts, which are the system's."""
+    """The authorities (PEM) that vouch for the certificate; None: those that this machine trusts."""
 
     @property
     def url(self) -> str:
@@ -120,5 +122,6 @@ def open_channel(server: Server) -> grpc.aio.Channel:
     if server.tls:
         if server.name:
             options.append(("grpc.ssl_target_name_override", server.name))
-        return grpc.aio.secure_channel(server.address, grpc.ssl_channel_credentials(server.trust), options)
+        trust = server.trust if server.trust is not None else system_authorities()
+        return grpc.aio.secure_channel(server.address, grpc.ssl_channel_credentials(trust), options)
     return grpc.aio.insecure_channel(server.address, options)

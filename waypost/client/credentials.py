@@ -31,7 +31,7 @@ class Credentials:
         if self.api_key and self.token:
             raise ValueError("api_key and token exclude each other: a call has one caller")
         if self.api_key and not (self.api_key.startswith("wp_") and _VISIBLE.fullmatch(self.api_key)):
-            raise ValueError("api_key must be a whole key, which begins with wp_ and has neither spaces nor line breaks")
+            raise ValueError("api_key must be a whole key: it begins with wp_ and has neither spaces nor line breaks")
         if isinstance(self.token, str) and self.token:
             _check_token(self.token)
         if self.workspace:
@@ -54,12 +54,16 @@ class Credentials:
             pairs.append(("x-workspace", self.workspace))
         return tuple(pairs)
 
+    def safe_with(self, server: Server) -> bool:
+        """Whether nobody on the way to the server can read them: by TLS, or on this machine's loopback."""
+        return not self.secret or server.tls or server.loopback
+
     def must_be_safe_with(self, server: Server) -> None:
-        """Raises `ValueError` if the way to the server is open to others: neither TLS nor this machine's loopback."""
-        if self.secret and not server.tls and not server.loopback:
+        """Raises `ValueError` if they are not."""
+        if not self.safe_with(server):
             raise ValueError(
-                f"no key or token is sent to {server.address} without TLS, where others could read it: give the server as "
-                "https://…, or allow it with insecure_credentials=True if the way there is safe by itself"
+                f"no key or token is sent to {server.address} without TLS, where others could read it: give the server "
+                "as https://…, or allow it with insecure_credentials=True if the way there is safe by itself"
             )
 
 

@@ -99,22 +99,23 @@ class CertificateWatch:
 
     async def run(self, serves: Serves, say: Say) -> None:
         """Looks until it is cancelled, and asks whether Envoy follows; `say` is told what there is to say."""
-        asked_for: Certificate | None = None
+        settled: Certificate | None = None
         doubtful_since: float | None = None
         while True:
             # Files may lie where reading takes its time.
             for remark in await asyncio.to_thread(self.look, datetime.now(UTC), time.monotonic()):
                 say(remark.event, remark.text, remark.level)
-            if asked_for is not self.served:
-                wanted = self.served
+            if settled is not self.served:
+                wanted, at = self.served, time.monotonic()
                 answer = await serves(wanted.serial)
-                if answer is False:
-                    doubtful_since = doubtful_since or time.monotonic()
-                if answer or (doubtful_since is not None and time.monotonic() - doubtful_since >= FOLLOW_SECONDS):
-                    asked_for, doubtful_since = wanted, None
-                    if not answer:
-                        text = f"Envoy does not serve the certificate {wanted.title}; its log says why"
-                        say("certificate_not_served", text, "error")
+                if answer is False and doubtful_since is None:
+                    doubtful_since = at
+                late = doubtful_since is not None and at - doubtful_since >= FOLLOW_SECONDS
+                if late and not answer:
+                    text = f"Envoy does not serve the certificate {wanted.title}; its log says why"
+                    say("certificate_not_served", text, "error")
+                if answer or late:
+                    settled, doubtful_since = wanted, None
             await asyncio.sleep(LOOK_SECONDS)
 
     def _take(self, seen: Identity, now: datetime, at: float) -> None:

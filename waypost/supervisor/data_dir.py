@@ -14,7 +14,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class DataDir:
-    """`<data>`: VERSION, lock, key-pepper, operator-key, logs/, postgres/, envoy/.
+    """`<data>`: VERSION, lock, key-pepper, operator-key, logs/, postgres/, envoy/, jwt/.
 
     As root the folder is 0711: PostgreSQL runs as another user and must pass through to its own subfolder, but can list
     nothing. Otherwise it is 0700.
@@ -52,6 +52,7 @@ class DataDir:
 
     @property
     def jwt(self) -> Path:
+        """The key of `waypost dev-token`, private and public."""
         return self.path / "jwt"
 
     def prepare(self) -> None:

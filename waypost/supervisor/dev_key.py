@@ -16,51 +16,30 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from waypost.access.jwks import KeySet, VerifyingKey
+from waypost.supervisor.dev_issuer import AUDIENCE, ISSUER, jwks_file, key_file
 from waypost.supervisor.errors import CannotStart
 from waypost.supervisor.postgres_credentials import write_private
 
-ISSUER = "waypost-dev"
-AUDIENCE = "waypost"
 ALGORITHM = "ES256"
-DEFAULT_MINUTES = 15
-MAX_MINUTES = 24 * 60
 
 
-def key_file(folder: Path) -> Path:
-    """The private key, PEM; `folder` is `jwt/` of the data directory."""
-    return folder / "dev-key.pem"
-
-
-def jwks_file(folder: Path) -> Path:
-    """The public one."""
-    return folder / "jwks.json"
-
-
-def settings(folder: Path) -> dict[str, str]:
-    """What makes a service believe the key."""
-    return {
-        "WAYPOST_JWT_ISSUER": ISSUER,
-        "WAYPOST_JWT_AUDIENCE": AUDIENCE,
-        "WAYPOST_JWT_JWKS_FILE": str(jwks_file(folder)),
-    }
-
-
-def load_or_make(folder: Path) -> None:
-    """Makes the key if there is none, and writes down its public half. Raises `CannotStart`."""
+def load_or_make(data: Path) -> None:
+    """Makes the key in a data directory if there is none, and writes down its public half. Raises `CannotStart`."""
+    path = key_file(data)
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if not key_file(folder).exists():
-            _make(key_file(folder))
-        key = _load(key_file(folder))
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not path.exists():
+            _make(path)
+        key = _load(path)
         public = KeySet({_kid(key): VerifyingKey(key.public_key(), frozenset({ALGORITHM}))})
-        write_private(jwks_file(folder), public.document() + "\n")
+        write_private(jwks_file(data), public.document() + "\n")
     except OSError as error:
-        raise CannotStart(f"the key of `waypost dev-token` cannot be made in {folder}: {error.strerror}") from None
+        raise CannotStart(f"the key of `waypost dev-token` cannot be kept in {path.parent}: {error.strerror}") from None
 
 
-def sign(folder: Path, claims: Mapping[str, object]) -> str:
+def sign(data: Path, claims: Mapping[str, object]) -> str:
     """A token with these claims and the issuer's own. Raises `CannotStart` if there is no key that we can read."""
-    path = key_file(folder)
+    path = key_file(data)
     try:
         key = _load(path)
     except FileNotFoundError:
@@ -96,7 +75,5 @@ def _load(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def _kid(key: ec.EllipticCurvePrivateKey) -> str:
     """Another one for each key, so that nobody ever takes one for the other."""
-    public = key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return f"dev-{hashlib.sha256(public).hexdigest()[:16]}"

@@ -17,6 +17,7 @@ from waypost.supervisor.data_dir import DataDir
 from waypost.supervisor.environment import without_ours
 from waypost.supervisor.envoy_tls import Tls
 from waypost.supervisor.errors import CannotStart
+from waypost.supervisor.jwks_watch import JwksWatch
 from waypost.supervisor.probe import envoy_probe, get
 from waypost.supervisor.program import Program, StopStep
 from waypost.supervisor.settings import SupervisorSettings
@@ -53,12 +54,18 @@ def _tls(settings: SupervisorSettings, data: DataDir) -> Tls:
 
 
 def edge_program(
-    settings: SupervisorSettings, env: Mapping[str, str], data: DataDir, certificate: CertificateWatch | None = None
+    settings: SupervisorSettings,
+    env: Mapping[str, str],
+    data: DataDir,
+    certificate: CertificateWatch | None = None,
+    tokens: JwksWatch | None = None,
 ) -> Program:
     """Writes what Envoy reads into the data directory and says how it runs on it. Raises `CannotStart`.
 
-    `certificate` as `edge_certificate` has made it.
+    `certificate` as `edge_certificate` has made it, `tokens` as `watch_for` has.
     """
+    if tokens is not None:
+        tokens.publish()
     config = envoy.EnvoyConfig(
         descriptor_set=envoy.descriptor_set_path(),
         http_port=settings.http_port,
@@ -68,6 +75,7 @@ def edge_program(
         gateway_web=(settings.service_host, settings.gateway_web_port),
         ratelimiter_control=(settings.service_host, settings.control_port("ratelimiter")),
         trusted_hops=settings.trusted_hops,
+        jwt=tokens.jwt if tokens is not None else None,
         tls=_tls(settings, data) if certificate is not None else None,
     )
     path = data.envoy / "envoy.yaml"

@@ -10,6 +10,7 @@ from typing import cast
 from waypost.rpc.ports import address
 from waypost.setting_names import SETTING_NAMES
 from waypost.settings import PREFIX, BadSettings, Settings
+from waypost.supervisor import dev_issuer
 from waypost.supervisor.settings import SupervisorSettings
 
 SERVICES = ("gateway", "ratelimiter", "workers")
@@ -107,6 +108,8 @@ def for_service(
         "WAYPOST_DATA_DIR": str(data),
         "WAYPOST_DRAIN_SECONDS": f"{settings.drain_seconds:g}",
     }
+    if settings.dev_tokens:
+        decided |= dev_issuer.settings(data)
     if settings.embedded:
         decided |= {name: role_urls[role] for name, role in DATABASE_ROLES[service].items() if role in role_urls}
     elif service in USES_DATABASE:

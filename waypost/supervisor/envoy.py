@@ -29,7 +29,8 @@ from typing import Any
 
 import yaml
 
-from waypost.supervisor import envoy_tls
+from waypost.supervisor import envoy_jwt, envoy_tls
+from waypost.supervisor.envoy_jwt import Jwt
 from waypost.supervisor.envoy_tls import Tls
 from waypost.supervisor.errors import CannotStart
 
@@ -60,6 +61,8 @@ class EnvoyConfig:
     ratelimiter_control: Address = ("127.0.0.1", 50052)
     trusted_hops: int = 0
     """Proxies in front of this Envoy. With n, the caller is the n-th entry from the right of `x-forwarded-for`."""
+    jwt: Jwt | None = None
+    """With it, tokens that are not good are refused here."""
     tls: Tls | None = None
     """With it, HTTPS is what is served, and `http_port` only redirects there."""
 
@@ -90,6 +93,8 @@ def render(template: str, config: EnvoyConfig) -> str:
             _believe(manager, config.trusted_hops)
         for name, address in config.upstreams().items():
             _point(_named(resources["clusters"], name), address)
+        if config.jwt is not None:
+            envoy_jwt.check(document, config.jwt)
         if config.tls is not None:
             envoy_tls.serve(document, config.tls)  # the last: it makes a second listener of the first
     except (LookupError, TypeError, ValueError) as error:

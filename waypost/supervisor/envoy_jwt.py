@@ -30,7 +30,7 @@ class Jwt:
     """Where Envoy finds how tokens are checked."""
 
     filter_file: Path
-    """Holds a `filter_document`. Envoy must be able to read it at start, and takes up each one that is renamed to it."""
+    """Holds a `filter_document`. Envoy must be able to read it at start; it takes up each one that is renamed to it."""
 
 
 def check(document: dict[str, Any], jwt: Jwt) -> None:
@@ -57,6 +57,8 @@ def filter_document(issuer: str, audiences: tuple[str, ...], jwks: str) -> str:
         "forward": True,
         "clock_skew_seconds": LEEWAY_SECONDS,
         "require_expiration": True,
+        # By which the template knows this filter's answers from all others.
+        "failed_status_in_metadata": "refused",
     }
     requires = {"requires_any": {"requirements": [{"provider_name": _PROVIDER}, {"allow_missing": {}}]}}
     config = {

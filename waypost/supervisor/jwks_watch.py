@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from waypost.access.jwks import BadJwks, KeySet, parse_jwks
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from waypost.access.jwks import BadJwks, KeySet, VerifyingKey, parse_jwks
 from waypost.access.jwks_fetch import CannotRead, FileReader
+from waypost.supervisor import dev_issuer
 from waypost.supervisor.certificate_watch import Say
+from waypost.supervisor.data_dir import DataDir
 from waypost.supervisor.envoy_jwt import Jwt, filter_document
 from waypost.supervisor.errors import CannotStart
 from waypost.supervisor.postgres_credentials import write_private
+from waypost.supervisor.settings import SupervisorSettings
 
 LOOK_SECONDS = 0.5
 SETTING = "WAYPOST_JWT_JWKS_FILE"
@@ -76,6 +81,17 @@ class JwksWatch:
         # Not the file as it is: Envoy would take keys from it that are not fit for this, shared secrets among them.
         jwks = keys.document() if keys.keys else _nobodys()
         write_private(self.jwt.filter_file, filter_document(self._issuer, self._audiences, jwks))
+
+
+def watch_for(settings: SupervisorSettings, data: DataDir) -> JwksWatch | None:
+    """What keeps the edge on the keys of these settings; None: it checks no tokens, the services alone do."""
+    filter_file = data.envoy / "jwt.json"
+    if settings.dev_tokens:
+        return JwksWatch(dev_issuer.ISSUER, (dev_issuer.AUDIENCE,), dev_issuer.jwks_file(data.path), filter_file)
+    path = settings.jwks_path()
+    if path is None:
+        return None
+    return JwksWatch(settings.jwt_issuer, settings.jwt_audiences, path, filter_file)
 
 
 def _nobodys() -> str:

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from waypost.access.settings import JwtSettings
 from waypost.rpc.ports import address
-from waypost.settings import DatabaseUrl, PublicUrl, Settings, setting
+from waypost.settings import DatabaseUrl, PublicUrl, setting
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - named to be told apart, not to listen on
 """Addresses that mean "all of them", with the one under which this machine reaches itself."""
@@ -39,7 +40,7 @@ def _port(env: str, default: int, description: str) -> Any:
     return _number(env, default, description, ge=1, le=65535)
 
 
-class SupervisorSettings(Settings):
+class SupervisorSettings(JwtSettings):
     """The settings of `waypost up`; what only a service can be told stands in that service's own class."""
 
     host: str = setting("WAYPOST_HOST", "127.0.0.1", "Address on which the services listen.")
@@ -152,6 +153,11 @@ class SupervisorSettings(Settings):
     def embedded(self) -> bool:
         """Whether PostgreSQL is ours to run."""
         return not self.database_url.get_secret_value()
+
+    @property
+    def dev_tokens(self) -> bool:
+        """Whether the mesh believes the tokens of `waypost dev-token`: nobody has named another issuer."""
+        return self.embedded and not self.takes_tokens
 
     @property
     def service_host(self) -> str:

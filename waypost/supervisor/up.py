@@ -55,6 +55,12 @@ async def _run(settings: SupervisorSettings, env: Mapping[str, str], data: DataD
             f"WAYPOST_PUBLIC_URL is not set: links read {settings.http_address}/..., which leads others nowhere",
             "warning",
         )
+    if settings.tls and settings.public_url.startswith("http://"):
+        console.notice(
+            "public_url_without_tls",
+            f"WAYPOST_PUBLIC_URL is {settings.public_url}: every visit begins with a redirect; write it with https://",
+            "warning",
+        )
     welcome = Welcome(
         url=settings.http_address,
         grpc=address(settings.service_host, settings.control_port("gateway")),

@@ -124,6 +124,7 @@ def test_details_for_grpc_callers_are_statuses() -> None:
             seen.append((status.code, info.reason, dict(info.metadata)))
     assert seen == [
         (12, "ERROR_REASON_UNKNOWN_METHOD", {}),
+        (16, "ERROR_REASON_UNAUTHENTICATED", {}),
         (4, "ERROR_REASON_DEADLINE_EXCEEDED", {}),
         (14, "ERROR_REASON_DEPENDENCY_UNAVAILABLE", {"dependency": "ratelimiter"}),
         (14, "ERROR_REASON_DEPENDENCY_UNAVAILABLE", {"dependency": "gateway"}),

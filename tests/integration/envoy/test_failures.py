@@ -148,7 +148,9 @@ async def forgetful(folder: Path) -> AsyncIterator[tuple[Edge, list[bytes]]]:
 
     server = await asyncio.start_server(slam, "127.0.0.1", 0)
     address = ("127.0.0.1", server.sockets[0].getsockname()[1])
-    config = EnvoyConfig(edges.descriptor_set(folder), gateway_control=address, gateway_web=address)
+    config = EnvoyConfig(
+        edges.descriptor_set(folder), gateway_control=address, gateway_web=address, ratelimiter_control=address
+    )
     async with edges.running(config, folder) as edge:
         yield edge, heads
     server.close()

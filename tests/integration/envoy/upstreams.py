@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from tests.support import contract
 from waypost.api.v1 import link_service_pb2 as links_pb
-from waypost.api.v1 import link_service_pb2_grpc as links_grpc
-from waypost.api.v1 import rate_limit_service_pb2 as limits_pb
-from waypost.api.v1 import rate_limit_service_pb2_grpc as limits_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answer = Callable[[Any, Context], Awaitable[Any]]
@@ -25,11 +25,16 @@ Answer = Callable[[Any, Context], Awaitable[Any]]
 
 @dataclass
 class Seen:
-    """One call as the service saw it."""
+    """One call as the service saw it; of metadata of one name, `metadata` has the last and `pairs` all, in order."""
 
     method: str
     request: Message
     metadata: dict[str, str]
+    pairs: list[tuple[str, str]]
+
+    def values(self, name: str) -> list[str]:
+        """All that came under a name."""
+        return [value for key, value in self.pairs if key == name]
 
 
 @dataclass
@@ -40,8 +45,8 @@ class Script:
     calls: list[Seen] = field(default_factory=list)
 
     async def play(self, method: str, request: Message, context: Context, otherwise: Message) -> Any:
-        metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
-        self.calls.append(Seen(method, request, metadata))
+        pairs = [(str(key), str(value)) for key, value in context.invocation_metadata() or ()]
+        self.calls.append(Seen(method, request, dict(pairs), pairs))
         if method in self.answers:
             return await self.answers[method](request, context)
         return otherwise
@@ -51,45 +56,29 @@ class Script:
         self.calls.clear()
 
 
-class Links(links_grpc.LinkServiceServicer):
-    """LinkService by script."""
+class Scripted(grpc.GenericRpcHandler):
+    """Every method of the contract, by script: also those that the edge is to keep from here."""
 
     def __init__(self, script: Script) -> None:
-        self._script = script
+        self._handlers = {contract.full_name(method): self._handler(script, method) for method in contract.methods()}
 
-    async def CreateLink(self, request: links_pb.CreateLinkRequest, context: Context) -> Any:
-        return await self._script.play("CreateLink", request, context, links_pb.Link(short_code="abc"))
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return self._handlers.get(handler_call_details.method)
 
-    async def GetLink(self, request: links_pb.GetLinkRequest, context: Context) -> Any:
-        return await self._script.play("GetLink", request, context, links_pb.Link(short_code=request.short_code))
+    @staticmethod
+    def _handler(script: Script, method: MethodDescriptor) -> Any:
+        request_type = message_factory.GetMessageClass(method.input_type)
+        answer_type = message_factory.GetMessageClass(method.output_type)
 
-    async def BatchCreateLinks(self, request: links_pb.BatchCreateLinksRequest, context: Context) -> Any:
-        return await self._script.play("BatchCreateLinks", request, context, links_pb.BatchCreateLinksResponse())
+        async def play(request: Message, context: Context) -> Any:
+            answer: Any = answer_type()
+            if isinstance(answer, links_pb.Link):
+                answer.short_code = getattr(request, "short_code", "") or "abc"
+            return await script.play(method.name, request, context, answer)
 
-    async def ListLinks(self, request: links_pb.ListLinksRequest, context: Context) -> Any:
-        return await self._script.play("ListLinks", request, context, links_pb.ListLinksResponse())
-
-    async def UpdateLink(self, request: links_pb.UpdateLinkRequest, context: Context) -> Any:
-        return await self._script.play("UpdateLink", request, context, links_pb.Link(short_code=request.short_code))
-
-    async def DeleteLink(self, request: links_pb.DeleteLinkRequest, context: Context) -> Any:
-        return await self._script.play("DeleteLink", request, context, links_pb.Link(short_code=request.short_code))
-
-    async def UndeleteLink(self, request: links_pb.UndeleteLinkRequest, context: Context) -> Any:
-        return await self._script.play("UndeleteLink", request, context, links_pb.Link(short_code=request.short_code))
-
-    async def ResolveLink(self, request: links_pb.ResolveLinkRequest, context: Context) -> Any:
-        return await self._script.play("ResolveLink", request, context, links_pb.ResolveLinkResponse())
-
-
-class Limits(limits_grpc.RateLimitServiceServicer):
-    """RateLimitService by script."""
-
-    def __init__(self, script: Script) -> None:
-        self._script = script
-
-    async def Check(self, request: limits_pb.CheckRequest, context: Context) -> Any:
-        return await self._script.play("Check", request, context, limits_pb.CheckResponse())
+        return grpc.unary_unary_rpc_method_handler(
+            play, request_deserializer=request_type.FromString, response_serializer=answer_type.SerializeToString
+        )
 
 
 @dataclass
@@ -104,11 +93,10 @@ class ControlPort:
 
 @contextlib.asynccontextmanager
 async def control_port(port: int = 0) -> AsyncIterator[ControlPort]:
-    """Serves both APIs by one script for the time of the block."""
+    """Serves the whole contract by one script for the time of the block."""
     script = Script()
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 8 << 20)])
-    links_grpc.add_LinkServiceServicer_to_server(Links(script), server)
-    limits_grpc.add_RateLimitServiceServicer_to_server(Limits(script), server)
+    server.add_generic_rpc_handlers((Scripted(script),))
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection(["waypost.api.v1.LinkService", reflection.SERVICE_NAME], server)

@@ -37,5 +37,12 @@ async def sweeper(database: Database) -> AsyncIterator[Postgres]:
 
 
 @pytest.fixture
+async def operators(database: Database) -> AsyncIterator[Postgres]:
+    """The operators' pool."""
+    async with Postgres(database.url("waypost_operator"), max_size=4) as pool:
+        yield pool
+
+
+@pytest.fixture
 def storage(api: Postgres) -> PostgresStorage:
     return PostgresStorage(api, PUBLIC_URL)

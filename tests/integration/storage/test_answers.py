@@ -23,7 +23,7 @@ KEY = IdempotencyKey(DEFAULT_WORKSPACE, "anonymous", "CreateLink", "k-1", b"f" *
 
 async def ask(storage: Storage, key: IdempotencyKey = KEY, answer: bytes = b"answer", code: str = "abc1234") -> bytes:
     """Makes a link once for each key."""
-    async with storage.unit_of_work() as work:
+    async with storage.unit_of_work(DEFAULT_WORKSPACE) as work:
         before = await work.answers.claim(key)
         if before is not None:
             return before
@@ -59,7 +59,7 @@ async def test_keys_are_told_apart_by_everything(storage: Storage, change: dict[
 
 async def test_what_was_undone_left_no_answer(storage: Storage) -> None:
     with pytest.raises(ZeroDivisionError):
-        async with storage.unit_of_work() as work:
+        async with storage.unit_of_work(DEFAULT_WORKSPACE) as work:
             assert await work.answers.claim(KEY) is None
             await work.answers.keep(KEY, b"answer")
             raise ZeroDivisionError
@@ -77,7 +77,7 @@ async def test_the_next_is_first_when_the_first_gives_up(storage: Storage, owner
     claimed, give_up = asyncio.Event(), asyncio.Event()
 
     async def first() -> None:
-        async with storage.unit_of_work() as work:
+        async with storage.unit_of_work(DEFAULT_WORKSPACE) as work:
             await work.answers.claim(KEY)
             claimed.set()
             await give_up.wait()
@@ -98,7 +98,7 @@ async def test_the_next_is_first_when_the_first_gives_up(storage: Storage, owner
 async def test_who_waits_too_long_is_told_to_come_back(database: Database) -> None:
     async with Postgres(database.url("waypost_api"), max_size=2, command_timeout=0.4) as pool:
         storage = PostgresStorage(pool, "https://way.example")
-        async with storage.unit_of_work() as work:
+        async with storage.unit_of_work(DEFAULT_WORKSPACE) as work:
             await work.answers.claim(KEY)
             with pytest.raises(IdempotencyKeyInUse) as caught:
                 await ask(storage)

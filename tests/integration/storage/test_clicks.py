@@ -14,7 +14,7 @@ from tests.support.links import new_link, store
 from tests.support.postgres import Database
 from waypost.adapters.postgres import Postgres
 from waypost.adapters.postgres_redirects import PostgresRedirectReader
-from waypost.model import LinkState
+from waypost.model import DEFAULT_WORKSPACE, LinkState
 from waypost.ports import Storage
 
 
@@ -31,7 +31,7 @@ async def test_as_many_clicks_as_there_are_and_not_one_more(
     await store(storage, new_link(max_clicks=number))
     taken = await asyncio.gather(*[reader.use_click("abc1234") for _ in range(50)])
     assert sum(redirect is not None for redirect in taken) == number
-    link = await storage.get_link("abc1234")
+    link = await storage.get_link(DEFAULT_WORKSPACE, "abc1234")
     assert link is not None
     assert (link.clicks_used, link.version) == (number, 1)
     assert link.state(datetime.now(UTC)) is LinkState.EXHAUSTED
@@ -76,7 +76,7 @@ async def test_a_link_that_is_not_followed_keeps_its_clicks(
     await store(storage, new_link(max_clicks=3))
     await owner.execute(f"UPDATE links SET {change}")  # noqa: S608
     assert await reader.use_click("abc1234") is None
-    link = await storage.get_link("abc1234")
+    link = await storage.get_link(DEFAULT_WORKSPACE, "abc1234")
     assert link is not None
     assert link.clicks_used == 0
 
@@ -88,7 +88,7 @@ async def test_the_number_can_be_raised_lowered_and_taken_away(
 
     async def set_number(number: int) -> None:
         nonlocal link
-        async with storage.unit_of_work() as work:
+        async with storage.unit_of_work(DEFAULT_WORKSPACE) as work:
             link = await work.links.update(link, replace(link, max_clicks=number))
             await work.commit()
 

@@ -24,6 +24,7 @@ from waypost.adapters.postgres import Postgres
 from waypost.adapters.postgres_links import PostgresStorage
 from waypost.breaker import BreakerState
 from waypost.errors import DependencyUnavailable, Overloaded
+from waypost.model import DEFAULT_WORKSPACE
 
 COMMAND_TIMEOUT = 0.6
 HEAL_SECONDS = 3.0
@@ -110,13 +111,11 @@ async def healed(log: Log, seconds: float = HEAL_SECONDS) -> None:
 
 async def check_nothing_lost_or_leaked(server: Server, pool: Postgres, log: Log) -> None:
     await until(lambda: pool.in_use == 0)
-    async with pool.connection() as session:
-        rows = await session.fetch("SELECT short_code FROM links")
-    stored = {row["short_code"] for row in rows}
-    assert log.acknowledged <= stored, "what was acknowledged is there"
     name = pool._settings["application_name"]
     owner = await asyncpg.connect(server.cluster.url(database=name))
     try:
+        stored = {row["short_code"] for row in await owner.fetch("SELECT short_code FROM links")}
+        assert log.acknowledged <= stored, "what was acknowledged is there"
         count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
 
         async def none_too_many() -> bool:
@@ -280,7 +279,7 @@ async def test_a_schema_that_is_not_there_yet_is_a_server_that_cannot_yet(server
     database = server.make_database(empty=True)
     async with Postgres(database.url()) as pool:
         with pytest.raises(DependencyUnavailable):
-            await PostgresStorage(pool, "").get_link("abc1234")
+            await PostgresStorage(pool, "").get_link(DEFAULT_WORKSPACE, "abc1234")
         assert pool.breaker.state is BreakerState.CLOSED
         await pool.check()
 

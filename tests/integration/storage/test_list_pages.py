@@ -15,7 +15,7 @@ from tests.support.postgres import Database, Server, run
 from waypost.adapters import link_list_pieces, link_lists
 from waypost.adapters.postgres_links import PostgresStorage
 from waypost.listing import Cursor, ListQuery, Order, OrderField
-from waypost.model import Link
+from waypost.model import DEFAULT_WORKSPACE, Link
 
 LINKS = 3_000
 SCANNED = 300
@@ -66,7 +66,7 @@ async def links(storage: PostgresStorage, owner: asyncpg.Connection) -> list[tup
     if not _LINKS:
         rows = await owner.fetch("SELECT id, short_code FROM links WHERE workspace_id = $1", WORKSPACES[0])
         for row in rows:
-            link = await storage.get_link(row["short_code"])
+            link = await storage.get_link(DEFAULT_WORKSPACE, row["short_code"])
             assert link is not None
             _LINKS.append((row["id"], link))
     return _LINKS

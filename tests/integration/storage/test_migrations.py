@@ -112,7 +112,7 @@ async def test_links_of_the_release_before_lists_are_found_by_their_words(empty:
         page = await storage.list_links(DEFAULT_WORKSPACE, ListQuery(found), datetime.now(UTC))
         assert [link.short_code for link in page.links] == ["Spring-Sale"]
         # Its next change brings the words as they are made today, and none of the old ones stays.
-        async with storage.unit_of_work() as work:
+        async with storage.unit_of_work(DEFAULT_WORKSPACE) as work:
             link = await work.links.lock("Spring-Sale")
             assert link is not None
             await work.links.update(link, replace(link, title="New"))

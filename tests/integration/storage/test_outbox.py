@@ -9,13 +9,13 @@ from tests.support.links import add, new_link, store
 from waypost.adapters.postgres_links import PostgresStorage
 from waypost.api.v1 import event_pb2, link_service_pb2
 from waypost.convert import link_to_proto
-from waypost.model import DestinationFlag, EventType, LinkEvent
+from waypost.model import DEFAULT_WORKSPACE, DestinationFlag, EventType, LinkEvent
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 async def test_an_event_becomes_true_with_its_transaction(storage: PostgresStorage, owner: asyncpg.Connection) -> None:
-    async with storage.unit_of_work() as work:
+    async with storage.unit_of_work(DEFAULT_WORKSPACE) as work:
         link = await add(work.links, new_link(flags=(DestinationFlag.IP_ADDRESS,)))
         assert link is not None
         await work.outbox.add_all([LinkEvent(EventType.LINK_CREATED, link, "correlation-1", TRACE)])
@@ -36,7 +36,7 @@ async def test_an_event_becomes_true_with_its_transaction(storage: PostgresStora
 
 
 async def test_an_event_is_undone_with_its_transaction(storage: PostgresStorage, owner: asyncpg.Connection) -> None:
-    async with storage.unit_of_work() as work:
+    async with storage.unit_of_work(DEFAULT_WORKSPACE) as work:
         link = await add(work.links, new_link())
         assert link is not None
         await work.outbox.add_all([LinkEvent(EventType.LINK_CREATED, link, "c")])
@@ -45,7 +45,7 @@ async def test_an_event_is_undone_with_its_transaction(storage: PostgresStorage,
 
 async def test_a_delete_has_its_own_version_and_key(storage: PostgresStorage, owner: asyncpg.Connection) -> None:
     await store(storage, new_link(), event=True)
-    async with storage.unit_of_work() as work:
+    async with storage.unit_of_work(DEFAULT_WORKSPACE) as work:
         link = await work.links.lock("abc1234")
         assert link is not None
         deleted = await work.links.set_deleted(link, deleted=True)

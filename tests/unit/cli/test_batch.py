@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.link_server import Call, LinkServer, serving
+from tests.support.answering import Call
+from tests.support.link_server import LinkServer, serving
 from tests.unit.cli.conftest import Command, fresh
-from waypost.cli.batch import MAX_BYTES, MAX_LINE, MAX_WAIT, MAX_WAITS, batches, lines, make_all
+from waypost.cli.batch import MAX_BYTES, MAX_LINE, batches, lines, make_all
+from waypost.cli.patience import MAX_WAIT, MAX_WAITS
 from waypost.client import MAX_BATCH, Client, NewLink
 from waypost.client.channel import Server
 from waypost.errors import RateLimited

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.conftest import Command, fresh
+from waypost.cli.lists import COLUMNS
 from waypost.cli.table import Table, cells, cut
 from waypost.client import Link, LinkState
 
@@ -150,7 +151,7 @@ FULL = link(
     ],
 )
 def test_narrow_terminals_go_without_some_columns(width: int | None, heads: list[str]) -> None:
-    table = Table([FULL], width)
+    table = Table(COLUMNS, [FULL], width)
     assert [head.strip() for head in table.head().split("  ") if head.strip()] == heads
     assert cells(table.row(FULL)) <= (width or 1000)
     if width is None:
@@ -159,12 +160,12 @@ def test_narrow_terminals_go_without_some_columns(width: int | None, heads: list
 
 def test_a_code_is_never_cut() -> None:
     code = "c" * 64
-    assert code in Table([link(short_code=code)], 40).row(link(short_code=code))
+    assert code in Table(COLUMNS, [link(short_code=code)], 40).row(link(short_code=code))
 
 
 def test_wide_characters_keep_columns_straight() -> None:
     wide, plain = link(title="年次報告書"), link(title="e\u0301t\u00e9 report")
-    table = Table([wide, plain], 80)
+    table = Table(COLUMNS, [wide, plain], 80)
     starts = {cells(row[: row.index("https://")]) for row in (table.row(wide), table.row(plain))}
     assert len(starts) == 1
     assert cut("年次報告書", 6) == "年次…"
@@ -172,5 +173,5 @@ def test_wide_characters_keep_columns_straight() -> None:
 
 
 def test_what_a_terminal_would_obey_is_not_shown() -> None:
-    row = Table([link(title="a\x1b[31m\u202eb")], None).row(link(title="a\x1b[31m\u202eb"))
+    row = Table(COLUMNS, [link(title="a\x1b[31m\u202eb")], None).row(link(title="a\x1b[31m\u202eb"))
     assert "a [31m b" in row

@@ -9,7 +9,8 @@ import pytest
 from google.protobuf.any_pb2 import Any as Packed
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from tests.support.link_server import Call, Ended, LinkServer
+from tests.support.answering import Call, Ended
+from tests.support.link_server import LinkServer
 from waypost import Client, errors
 from waypost.api.v1.error_reason_pb2 import ErrorReason
 from waypost.client import RemoteError, Unreachable
@@ -34,6 +35,13 @@ EXAMPLES: list[WaypostError] = [
     errors.IdempotencyKeyReused("my-key"),
     errors.IdempotencyKeyInUse("my-key", 0.25),
     errors.RequestTooLarge(70_000, 65_536, "query"),
+    errors.Unauthenticated("the key is unknown, or was revoked or has expired"),
+    errors.PermissionDenied("keys:manage"),
+    errors.PermissionDenied("keys:manage", "this key could do what you may not"),
+    errors.ResourceNotFound("member", "ann"),
+    errors.MemberExists("ann"),
+    errors.LastOwner("ann"),
+    errors.TooMany("key", 1000),
     errors.RateLimited("waypost.create", 2.5),
     errors.RateLimited("waypost.create", None),
     errors.Overloaded(7),

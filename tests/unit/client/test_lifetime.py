@@ -12,7 +12,8 @@ import grpc
 import pytest
 import uvloop
 
-from tests.support.link_server import Call, Ended, LinkServer, serving
+from tests.support.answering import Call, Ended
+from tests.support.link_server import LinkServer, serving
 from tests.support.waiting import until
 from waypost import Client, errors
 from waypost.client import ClientClosed, NewLink, RemoteError, Unreachable

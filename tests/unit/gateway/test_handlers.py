@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from uuid import UUID
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from gateway.cache import CacheMetrics, RedirectCache
 from gateway.codes import MIN_LENGTH, CodeSource, is_code
-from gateway.following import RedirectHandlers
-from gateway.handlers import MAX_BATCH, LinkHandlers, Outcome
-from gateway.intake import Intake
+from gateway.handlers import MAX_BATCH
 from gateway.redirects import NOT_FOUND
-from gateway.requests import Caller, Content, CreateLink, UpdateLink
-from gateway.rules import LinkRules
-from gateway.transactions import Reply, Transactions, redirect_of
-from tests.support.memory_storage import NOW, MemoryStorage
+from gateway.requests import Content, CreateLink
+from gateway.transactions import redirect_of
+from tests.support.identities import as_anonymous
+from tests.support.memory_storage import NOW
+from tests.unit.gateway.world import CALLER, URL, World
 from waypost.convert import etag
 from waypost.errors import (
     AliasTaken,
@@ -39,7 +36,6 @@ from waypost.listing import Cursor, LinkFilter, ListQuery, Order
 from waypost.model import (
     DEFAULT_WORKSPACE,
     EventType,
-    IdempotencyKey,
     LimitDecision,
     LimitEntry,
     Link,
@@ -48,94 +44,7 @@ from waypost.model import (
     Redirect,
 )
 
-CALLER = Caller("192.0.2.7", "call-1")
-URL = "https://example.org/page"
 TEN_YEARS = 315_360_000
-
-
-class Limiter:
-    """Answers as it was told to, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.decision = LimitDecision(True)
-        self.asked: list[tuple[str, Sequence[Sequence[LimitEntry]]]] = []
-        self.hits: list[int] = []
-
-    async def check(self, domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int = 1) -> LimitDecision:
-        self.asked.append((domain, descriptors))
-        self.hits.append(hits)
-        return self.decision
-
-
-class Feed:
-    """A change feed that is always well."""
-
-    epoch = 1
-    last_heartbeat = float("inf")
-
-
-class Clock:
-    """A time of day that stands still."""
-
-    def now(self) -> datetime:
-        return NOW
-
-
-class World:
-    """The handlers with everything around them. What changes something returns what its reply was asked to encode."""
-
-    def __init__(self) -> None:
-        self.storage = MemoryStorage()
-        self.limiter = Limiter()
-        self.cache = RedirectCache(self.storage, Feed(), CacheMetrics(CollectorRegistry()))
-        self.codes: list[str] = []
-        self.links = self.handlers_with(CodeSource(draw=self._draw))
-        self.redirects = RedirectHandlers(self.cache, self.storage, Clock())
-        self.answers: list[Any] = []
-
-    def handlers_with(self, codes: CodeSource) -> LinkHandlers:
-        rules = LinkRules(Intake(["go.example"]), Clock())
-        transactions = Transactions(self.storage, self.cache)
-        return LinkHandlers(self.storage, transactions, self.limiter, rules, codes, Clock())
-
-    def _draw(self, length: int) -> str:
-        return self.codes.pop(0) if self.codes else "Abcdefghkm"[:length]
-
-    def reply(self, key: str = "", fingerprint: bytes = b"f" * 32, method: str = "CreateLink") -> Reply[Any]:
-        """Encodes an answer as its place in `answers`."""
-
-        def encode(answer: object) -> bytes:
-            self.answers.append(answer)
-            return str(len(self.answers) - 1).encode()
-
-        named = IdempotencyKey(DEFAULT_WORKSPACE, "anonymous", method, key, fingerprint) if key else None
-        return Reply(encode, named)
-
-    async def create(self, url: str = URL, *, alias: str = "", key: str = "", **fields: Any) -> Link:
-        """Creates a link with these fields of `Content`."""
-        request = CreateLink(Content(url, **fields), alias)
-        return self._link(await self.links.create(request, CALLER, self.reply(key)))
-
-    async def batch(self, *requests: CreateLink, key: str = "") -> Sequence[Outcome]:
-        answer = await self.links.batch_create(requests, CALLER, self.reply(key))
-        outcomes: Sequence[Outcome] = self.answers[int(answer)]
-        return outcomes
-
-    async def update(self, code: str, *, etag: str = "", also: tuple[str, ...] = (), **fields: Any) -> Link:
-        """Changes these fields, and clears those of `also`."""
-        request = UpdateLink(code, Content(**fields), frozenset([*fields, *also]), etag)
-        return self._link(await self.links.update(request, CALLER, self.reply()))
-
-    async def delete(self, code: str, etag: str = "") -> Link:
-        return self._link(await self.links.delete(code, etag, CALLER, self.reply()))
-
-    async def undelete(self, code: str, etag: str = "") -> Link:
-        return self._link(await self.links.undelete(code, etag, CALLER, self.reply()))
-
-    def _link(self, answer: bytes) -> Link:
-        link = self.answers[int(answer)]
-        assert isinstance(link, Link)
-        return link
 
 
 @dataclass
@@ -303,10 +212,13 @@ async def test_change_that_is_told_before_the_create_comes_back_wins(world: Worl
 # Limits
 
 
-async def test_limiter_is_asked_for_the_address(world: World) -> None:
+async def test_limiter_is_asked_for_who_calls_or_for_the_address_of_nobody_in_particular(world: World) -> None:
     await world.create()
-    entries = (LimitEntry("route_class", "create"), LimitEntry("remote_address", "192.0.2.7"))
-    assert world.limiter.asked == [("waypost", [entries])]
+    await world.create(caller=replace(CALLER, identity=as_anonymous("192.0.2.9")))
+    assert world.limiter.asked == [
+        ("waypost", [(LimitEntry("route_class", "create"), who)])
+        for who in (LimitEntry("principal", "user:ada"), LimitEntry("remote_address", "192.0.2.9"))
+    ]
 
 
 @pytest.mark.parametrize("degraded", [False, True])
@@ -326,7 +238,7 @@ async def test_limiter_that_is_away_stops_nobody(world: World) -> None:
 async def test_reads_and_deletes_are_not_limited(world: World) -> None:
     link = await world.create()
     world.limiter.asked.clear()
-    await world.links.get(link.short_code)
+    await world.get(link.short_code)
     await world.redirects.look(link.short_code)
     await world.delete(link.short_code)
     assert world.limiter.asked == []
@@ -412,16 +324,16 @@ async def test_failure_that_nobody_waits_for_is_no_unheard_exception(world: Worl
 
 async def test_link_is_given_in_whatever_state(world: World) -> None:
     link = await world.create(alias="spring")
-    assert await world.links.get("spring") == link
+    assert await world.get("spring") == link
     deleted = await world.delete("spring")
-    assert await world.links.get("spring") == deleted
+    assert await world.get("spring") == deleted
 
 
 async def test_unknown_link_is_not_found(world: World) -> None:
     await world.create(alias="spring")
     for code in ("summer", "Spring"):
         with pytest.raises(LinkNotFound):
-            await world.links.get(code)
+            await world.get(code)
         with pytest.raises(LinkNotFound):
             await world.delete(code)
         assert await world.redirects.look(code) == NOT_FOUND
@@ -430,7 +342,7 @@ async def test_unknown_link_is_not_found(world: World) -> None:
 @pytest.mark.parametrize("code", ["ab", "x" * 65, "a b c", "-abc", "abc+", "abc/def", "abc\n", "abc\0", "ä" * 7, ".."])
 async def test_hopeless_codes_do_not_touch_the_storage(world: World, code: str) -> None:
     with pytest.raises(LinkNotFound):
-        await world.links.get(code)
+        await world.get(code)
     with pytest.raises(LinkNotFound):
         await world.delete(code)
     assert await world.redirects.look(code) == NOT_FOUND
@@ -439,7 +351,7 @@ async def test_hopeless_codes_do_not_touch_the_storage(world: World, code: str) 
 
 async def test_empty_code_is_a_wrong_field(world: World) -> None:
     with pytest.raises(InvalidFields) as caught:
-        await world.links.get("")
+        await world.get("")
     assert fields_of(caught.value) == ["short_code"]
     with pytest.raises(InvalidFields):
         await world.delete("")
@@ -447,12 +359,17 @@ async def test_empty_code_is_a_wrong_field(world: World) -> None:
 
 
 async def test_storage_that_is_away_is_said_so(world: World) -> None:
-    async def away(short_code: str) -> Link | None:
+    async def away(workspace_id: UUID, short_code: str) -> Link | None:
         raise DependencyUnavailable("postgres")
 
     world.storage.get_link = away  # type: ignore[method-assign]
     with pytest.raises(DependencyUnavailable):
-        await world.links.get("spring")
+        await world.get("spring")
+
+    async def away_too(short_code: str) -> Redirect | None:
+        raise DependencyUnavailable("postgres")
+
+    world.storage.read_redirect = away_too  # type: ignore[method-assign]
     with pytest.raises(DependencyUnavailable):
         await world.redirects.look("spring")
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from uuid import UUID
+
 import pytest
 
 from gateway.idempotency import Mutation, key_of
+from tests.support.identities import as_anonymous, as_owner
+from waypost.access.identity import Identity
 from waypost.api.v1 import link_service_pb2 as pb
 from waypost.errors import InvalidFields
 from waypost.model import DEFAULT_WORKSPACE, IdempotencyKey
 from waypost.rpc.context import CallContext
 
 
-def asked(request: Mutation, header: str | None = None, method: str = "CreateLink") -> IdempotencyKey | None:
+def asked(
+    request: Mutation, header: str | None = None, method: str = "CreateLink", identity: Identity | None = None
+) -> IdempotencyKey | None:
     metadata = () if header is None else (("idempotency-key", header),)
     context = CallContext(f"/waypost.api.v1.LinkService/{method}", metadata, "unix:", None)
-    return key_of(request, context, DEFAULT_WORKSPACE)
+    return key_of(request, context, identity or as_owner())
 
 
 def test_without_a_key_there_is_none() -> None:
@@ -33,6 +40,28 @@ def test_field_header_and_both_name_the_same_key() -> None:
     assert (key.key, key.method, key.workspace_id) == ("k", "CreateLink", DEFAULT_WORKSPACE)
 
 
+def test_a_key_is_known_by_who_asks_and_in_which_workspace() -> None:
+    request = pb.CreateLinkRequest(request_id="k")
+    callers = [
+        as_owner(),
+        as_owner(principal="user:bob"),
+        as_owner(principal="key:ada"),
+        as_owner(UUID(int=2)),
+        as_anonymous(),
+    ]
+    keys = [asked(request, identity=caller) for caller in callers]
+    assert [(key.workspace_id, key.principal) for key in keys if key] == [
+        (caller.workspace_id, caller.principal) for caller in callers
+    ]
+    assert len(set(keys)) == len(callers)
+
+
+def test_a_key_is_not_known_by_where_its_caller_is() -> None:
+    request = pb.CreateLinkRequest(request_id="k")
+    at_home = as_owner()
+    assert asked(request, identity=at_home) == asked(request, identity=replace(at_home, address="198.51.100.9"))
+
+
 def test_two_that_differ_are_refused() -> None:
     with pytest.raises(InvalidFields) as caught:
         asked(pb.CreateLinkRequest(request_id="k"), header="K")
@@ -43,7 +72,7 @@ def test_two_headers_that_differ_are_refused() -> None:
     metadata = (("idempotency-key", "k"), ("idempotency-key", "K"))
     context = CallContext("/waypost.api.v1.LinkService/CreateLink", metadata, "unix:", None)
     with pytest.raises(InvalidFields) as caught:
-        key_of(pb.CreateLinkRequest(), context, DEFAULT_WORKSPACE)
+        key_of(pb.CreateLinkRequest(), context, as_owner())
     assert caught.value.violations[0].field == "idempotency-key"
 
 

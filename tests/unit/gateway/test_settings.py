@@ -10,11 +10,15 @@ from gateway.settings import Settings
 from waypost.settings import BadSettings
 
 DATABASE = "postgresql://waypost:secret@db/waypost"
+PEPPER = "secret pepper of more than 32 characters"
+NEEDED = {"WAYPOST_DATABASE_URL": DATABASE, "WAYPOST_KEY_PEPPER": PEPPER}
+JOBS = ("API", "REDIRECT", "IDENTITY", "OPERATOR")
+OWN_URLS = {f"WAYPOST_DATABASE_{job}_URL": f"{DATABASE}-{job}" for job in JOBS}
 
 
 def settings(**env: str) -> Settings:
     """Settings from variables without their prefix."""
-    return Settings.from_env({"WAYPOST_DATABASE_URL": DATABASE} | {f"WAYPOST_{name}": env[name] for name in env})
+    return Settings.from_env(NEEDED | {f"WAYPOST_{name}": env[name] for name in env})
 
 
 def refusal(**env: str) -> str:
@@ -33,17 +37,32 @@ def test_defaults() -> None:
 
 
 def test_database_is_needed() -> None:
-    for env in ({}, {"WAYPOST_DATABASE_API_URL": DATABASE}, {"WAYPOST_DATABASE_REDIRECT_URL": DATABASE}):
-        with pytest.raises(BadSettings, match=r"^WAYPOST_DATABASE_URL must be set"):
-            Settings.from_env(env)
-    found = Settings.from_env({"WAYPOST_DATABASE_API_URL": DATABASE, "WAYPOST_DATABASE_REDIRECT_URL": DATABASE})
-    assert found.api_dsn() == found.redirect_dsn() == DATABASE
+    for missing in OWN_URLS:
+        env = {name: url for name, url in OWN_URLS.items() if name != missing}
+        with pytest.raises(BadSettings, match=rf"^WAYPOST_DATABASE_URL must be set \(or else {missing}\)$"):
+            Settings.from_env(env | {"WAYPOST_KEY_PEPPER": PEPPER})
+    with pytest.raises(BadSettings, match=r"^WAYPOST_DATABASE_URL must be set"):
+        Settings.from_env({"WAYPOST_KEY_PEPPER": PEPPER})
+    assert Settings.from_env(OWN_URLS | {"WAYPOST_KEY_PEPPER": PEPPER}).database_url.get_secret_value() == ""
 
 
 def test_role_of_its_own_goes_first() -> None:
-    found = settings(DATABASE_API_URL=f"{DATABASE}-api", DATABASE_REDIRECT_URL=f"{DATABASE}-redirect")
-    assert (found.api_dsn(), found.redirect_dsn()) == (f"{DATABASE}-api", f"{DATABASE}-redirect")
-    assert settings().api_dsn() == settings().redirect_dsn() == DATABASE
+    for found, suffixes in (
+        (Settings.from_env(NEEDED | OWN_URLS), [f"-{job}" for job in JOBS]),
+        (settings(), [""] * len(JOBS)),
+    ):
+        dsns = [found.api_dsn(), found.redirect_dsn(), found.identity_dsn(), found.operator_dsn()]
+        assert dsns == [DATABASE + suffix for suffix in suffixes]
+
+
+def test_pepper_is_needed() -> None:
+    with pytest.raises(BadSettings, match=r"^WAYPOST_KEY_PEPPER must be set: .*openssl rand -hex 32"):
+        Settings.from_env({"WAYPOST_DATABASE_URL": DATABASE})
+
+
+def test_nobody_makes_links_without_credentials_unless_told_so() -> None:
+    assert not settings().anonymous_create
+    assert settings(ANONYMOUS_CREATE="true").anonymous_create
 
 
 @pytest.mark.parametrize(
@@ -100,14 +119,17 @@ def test_trusted_proxies_are_refused(networks: str) -> None:
         ("RATELIMITER_TIMEOUT_MS", "0"),
         ("GATEWAY_LOCAL_CREATES_PER_MINUTE", "0"),
         ("ALLOW_PRIVATE_HOSTS", "perhaps"),
+        ("ANONYMOUS_CREATE", "perhaps"),
         ("DATABASE_API_URL", "mysql://x"),
+        ("DATABASE_OPERATOR_URL", "mysql://x"),
     ],
 )
 def test_value_out_of_bounds_is_refused(name: str, value: str) -> None:
     assert refusal(**{name: value}).startswith(f"WAYPOST_{name} ")
 
 
-def test_passwords_are_not_shown() -> None:
+def test_secrets_are_not_shown() -> None:
     found = settings()
     assert "secret" not in repr(found)
     assert "secret" not in str(found.effective())
+    assert found.effective()["WAYPOST_KEY_PEPPER"] == "********"

@@ -261,9 +261,25 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     ]
 
 
-def test_the_rules_that_come_with_the_product() -> None:
+MINUTE, DAY = 60_000_000, 86_400_000_000
+
+
+@pytest.mark.parametrize(
+    ("route_class", "who", "limit", "window", "burst"),
+    [
+        ("create", "remote_address", 600, MINUTE, 3000),
+        ("create", "principal", 6000, MINUTE, 12000),
+        ("write", "remote_address", 1200, MINUTE, 2400),
+        ("write", "principal", 6000, MINUTE, 12000),
+        ("read", "remote_address", 6000, MINUTE, 6000),
+        ("read", "principal", 30000, MINUTE, 30000),
+        ("report", "remote_address", 100, DAY, 10),
+        ("report", "principal", 1000, DAY, 100),
+    ],
+)
+def test_the_rules_that_come_with_the_product(route_class: str, who: str, limit: int, window: int, burst: int) -> None:
     found = Rules.load(Path(ratelimiter.__path__[0]) / "limits")
-    rule = match(found, ("route_class", "create"), ("remote_address", "192.0.2.7"), domain="waypost")
+    rule = match(found, ("route_class", route_class), (who, "192.0.2.7"), domain="waypost")
     assert rule is not None
-    assert rule.place == "waypost.route_class_create.remote_address"
-    assert rule.limit == Limit(Algorithm.TOKEN_BUCKET, 600, 60_000_000, 3000)
+    assert rule.place == f"waypost.route_class_{route_class}.{who}"
+    assert rule.limit == Limit(Algorithm.TOKEN_BUCKET, limit, window, burst)

@@ -30,6 +30,7 @@ async def test_a_call_is_one_line() -> None:
         "code": "OK",
         "request_bytes": 5,
         "response_bytes": 5,
+        "principal": "user:ada",
         "correlation_id": "one-line",
     }
     assert 0 < line["duration_ms"] < 10_000

@@ -193,10 +193,35 @@ BEGIN
 END
 $$;
 
+-- A principal is longer than before: `user:` and a subject.
+ALTER TABLE idempotency_keys
+  DROP CONSTRAINT idempotency_keys_principal_check,
+  ADD CONSTRAINT idempotency_keys_principal_check CHECK (octet_length(principal) <= 300);
+
+-- What owners may say of their links, and no more: blocking is the operators' alone.
+REVOKE INSERT, UPDATE ON links FROM waypost_api;
+GRANT
+  INSERT (
+    workspace_id, short_code, original_url, destination_flags, redirect_status, expires_at, title, tags, max_clicks,
+    forward_query, terms, created_at, updated_at
+  ),
+  UPDATE (
+    original_url, destination_flags, redirect_status, expires_at, title, tags, max_clicks, forward_query, terms, deleted_at
+  )
+  ON links TO waypost_api;
+REVOKE INSERT ON click_budgets FROM waypost_api;
+GRANT INSERT (link_id, workspace_id) ON click_budgets TO waypost_api;
+
 GRANT SELECT (id, name, created_at), UPDATE (name) ON workspaces TO waypost_api;
 GRANT SELECT, INSERT, UPDATE (role, name), DELETE ON members TO waypost_api;
-GRANT SELECT, INSERT, UPDATE (revoked_at) ON api_keys TO waypost_api;
-GRANT SELECT, INSERT ON audit_log TO waypost_api;
+GRANT
+  SELECT (id, workspace_id, name, role, scopes, created_by, created_at, expires_at, last_used_at, revoked_at),
+  INSERT (id, workspace_id, name, role, scopes, digest, created_by, expires_at),
+  UPDATE (revoked_at)
+  ON api_keys TO waypost_api;
+-- Its place and time in the log nobody says but the server.
+GRANT SELECT, INSERT (workspace_id, principal, address, action, object, details, correlation_id)
+  ON audit_log TO waypost_api, waypost_operator;
 
 GRANT SELECT ON workspaces TO waypost_identity;
 GRANT SELECT (workspace_id, subject, role) ON members TO waypost_identity;
@@ -206,13 +231,12 @@ GRANT SELECT (id, workspace_id, role, scopes, digest, expires_at, last_used_at, 
 GRANT SELECT, INSERT ON workspaces TO waypost_operator;
 GRANT INSERT ON members TO waypost_operator;
 GRANT SELECT (id, workspace_id, role, revoked_at, expires_at), INSERT ON api_keys TO waypost_operator;
-GRANT SELECT, INSERT ON audit_log TO waypost_operator;
 GRANT SELECT, UPDATE (blocked_at, blocked_reason) ON links TO waypost_operator;
 GRANT SELECT ON click_budgets TO waypost_operator;
 GRANT SELECT, UPDATE (closed_at) ON reports TO waypost_operator;
 GRANT INSERT ON outbox TO waypost_operator;
 
-GRANT INSERT ON reports TO waypost_redirect;
+GRANT SELECT (link_id, address, created_at, closed_at), INSERT ON reports TO waypost_redirect;
 
 -- Row-level security, for the owner, too. No policy for a role means no rows. The API's workspace is set inside of each
 -- transaction; where it is not, it is null (or, where it once was in this session, empty), which equals nothing.
@@ -237,6 +261,10 @@ BEGIN
   END LOOP;
 END
 $$;
+
+-- The API counts clicks of its own links only: a row for another's link would stand in the way of theirs.
+CREATE POLICY own_link ON click_budgets AS RESTRICTIVE FOR INSERT TO waypost_api
+  WITH CHECK (EXISTS (SELECT FROM links WHERE links.id = link_id));
 
 -- Jobs that serve all workspaces. What each may do with the rows it sees is in its grants.
 CREATE POLICY every ON links TO waypost_redirect, waypost_sweeper, waypost_operator USING (true) WITH CHECK (true);

@@ -102,3 +102,7 @@ LIMIT $3;
 -- name: insert_workspace
 -- $1 id, $2 name.
 INSERT INTO workspaces (id, name) VALUES ($1, $2) RETURNING id, name, created_at;
+
+-- name: insert_owner
+-- $1 workspace, $2 subject. Of a workspace that the transaction makes, so there is nobody yet.
+INSERT INTO members (workspace_id, subject, role) VALUES ($1, $2, 'owner');

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from waypost.cli.options import EXIT_CODES, both
+from waypost.cli.options import EXIT_CODES, Target, both
 
 SYSTEMS = ["waypost", "bitly", "shlink", "kutt", "yourls"]
 
@@ -42,7 +42,7 @@ _file = click.Path(path_type=Path, dir_okay=False)
 @click.option("--report", type=_file, help="Where to list what is not imported  [default: FILE.waypost-report.csv].")
 @click.option("--journal", type=_file, help="Where to note what is done  [default: FILE.waypost-import].")
 @both
-def import_command(server: str | None, as_json: bool, **options: Any) -> None:
+def import_command(target: Target, as_json: bool, **options: Any) -> None:
     """Import the links of FILE: an export of Bitly, Shlink, Kutt, YOURLS or Waypost, as CSV or JSON.
 
     Short codes, URLs, titles, tags, ends and limits of clicks are kept. Links that were archived, banned, expired or
@@ -60,7 +60,7 @@ def import_command(server: str | None, as_json: bool, **options: Any) -> None:
     """
     from waypost.cli.transfer.importing import ImportOptions, import_links
 
-    sys.exit(import_links(os.environ, server, ImportOptions(**options), as_json=as_json))
+    sys.exit(import_links(os.environ, target, ImportOptions(**options), as_json=as_json))
 
 
 @click.command("export", short_help="Export links to a file.", epilog=EXIT_CODES)
@@ -75,9 +75,7 @@ def import_command(server: str | None, as_json: bool, **options: Any) -> None:
 @click.option("--filter", "filter_text", default="", help="Only those that a filter of `waypost links list` finds.")
 @click.option("-o", "--output", default="-", metavar="FILE", help="Where to write them  [default: -, standard output].")
 @both
-def export_command(
-    server: str | None, as_json: bool, shape: Literal["csv", "json"], filter_text: str, output: str
-) -> None:
+def export_command(target: Target, as_json: bool, shape: Literal["csv", "json"], filter_text: str, output: str) -> None:
     """Export all links that are not deleted, the newest first; `waypost links import` reads them back.
 
     The file is there once it is complete. In CSV, cells that a spreadsheet would take for a formula begin with a single
@@ -91,4 +89,4 @@ def export_command(
     """
     from waypost.cli.transfer.exporting import export_links
 
-    sys.exit(export_links(os.environ, server, as_json=as_json, shape=shape, filter_text=filter_text, output=output))
+    sys.exit(export_links(os.environ, target, as_json=as_json, shape=shape, filter_text=filter_text, output=output))

@@ -15,13 +15,12 @@ from typing import TextIO
 
 import click
 
+from waypost.cli.access import Access, access_of
+from waypost.cli.options import Target
 from waypost.cli.output import FAILED, WRONG_USAGE, counted, fail
-from waypost.cli.refusals import refuse
-from waypost.cli.settings import server_of
+from waypost.cli.session import refused
 from waypost.cli.transfer.exporter import Shape, write_links
 from waypost.cli.transfer.whole_file import written_whole
-from waypost.client import Client
-from waypost.client.channel import Server
 from waypost.errors import WaypostError
 from waypost.settings import BadSettings
 
@@ -30,18 +29,18 @@ PAGE_SIZE = 500
 
 
 def export_links(
-    env: Mapping[str, str], option: str | None, *, as_json: bool, shape: Shape, filter_text: str, output: str
+    env: Mapping[str, str], target: Target, *, as_json: bool, shape: Shape, filter_text: str, output: str
 ) -> int:
     """Exports links to a file, or to standard output for `-`; returns the exit code."""
     try:
-        server = server_of(env, option)
+        access = access_of(env, target)
     except BadSettings as error:
         return fail(WRONG_USAGE, str(error), as_json)
     try:
         with _output(output) as file:
-            count = asyncio.run(_export(server, file, shape, filter_text))
+            count = asyncio.run(_export(access, file, shape, filter_text))
     except WaypostError as error:
-        return refuse(error, server, as_json)
+        return refused(error, access, as_json)
     except BrokenPipeError:
         # Whoever reads has enough; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -56,8 +55,8 @@ def export_links(
     return 0
 
 
-async def _export(server: Server, file: TextIO, shape: Shape, filter_text: str) -> int:
-    async with Client(server) as client:
+async def _export(access: Access, file: TextIO, shape: Shape, filter_text: str) -> int:
+    async with access.client() as client:
         return await write_links(client.list(filter=filter_text, page_size=PAGE_SIZE), file, shape)
 
 

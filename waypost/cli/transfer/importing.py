@@ -14,9 +14,10 @@ from typing import Any
 
 import click
 
+from waypost.cli.access import Access, access_of
+from waypost.cli.options import Target
 from waypost.cli.output import FAILED, NO_ANSWER, WRONG_USAGE, fail, fail_lines
 from waypost.cli.refusals import no_answer
-from waypost.cli.settings import server_of
 from waypost.cli.transfer import journal as journals
 from waypost.cli.transfer import report as reports
 from waypost.cli.transfer.batches import MAX_BATCH, Batch, batches
@@ -28,8 +29,8 @@ from waypost.cli.transfer.reading import LinkFile, inspect
 from waypost.cli.transfer.records import Problem, Rules, UnusableFile
 from waypost.cli.transfer.report import Report, sentence
 from waypost.cli.transfer.whole_file import must_be_writable
-from waypost.client import Client, Unreachable
-from waypost.client.channel import Server
+from waypost.client import Unreachable
+from waypost.errors import Unauthenticated
 from waypost.settings import BadSettings
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -72,7 +73,7 @@ class _Ending:
     message: str = ""
 
 
-def import_links(env: Mapping[str, str], server: str | None, options: ImportOptions, *, as_json: bool) -> int:
+def import_links(env: Mapping[str, str], target: Target, options: ImportOptions, *, as_json: bool) -> int:
     """Imports a file; returns the exit code."""
     try:
         encoding = _encoding(options.encoding)
@@ -80,14 +81,15 @@ def import_links(env: Mapping[str, str], server: str | None, options: ImportOpti
             raise _WrongUsage("--prefix and --random-codes exclude each other: random codes have no prefix")
         if str(options.file) == "-" and not options.file.exists():
             raise _WrongUsage("import needs a file, not standard input: it may be read more than once")
-        target = None if options.dry_run else server_of(env, server)
+        access = None if options.dry_run else access_of(env, target)
         source = inspect(options.file, form=FORMATS[options.format] if options.format else None, encoding=encoding)
-        if target is None:
+        if access is None:
             return _try_out(source, options, as_json)
         _must_report(options)
         job = Job(
             file_sha256=source.sha256,
-            server=target.url,
+            server=access.server.url,
+            workspace=access.credentials.workspace,
             format=source.format.name,
             encoding=source.encoding,
             prefix=options.prefix,
@@ -95,7 +97,7 @@ def import_links(env: Mapping[str, str], server: str | None, options: ImportOpti
             batch_size=options.batch_size,
         )
         with Journal.open(options.journal_path, job, datetime.now(UTC), restart=options.restart) as journal:
-            return _import(source, options, target, journal, as_json)
+            return _import(source, options, access, journal, as_json)
     except (_WrongUsage, BadSettings, UnusableFile, JournalError) as error:
         return fail(WRONG_USAGE, str(error), as_json)
     except OSError as error:
@@ -122,7 +124,7 @@ def _unwritable(options: ImportOptions, why: str) -> str:
     return f"the report {options.report_path} cannot be written: {why}: name another place with --report"
 
 
-def _import(source: LinkFile, options: ImportOptions, server: Server, journal: Journal, as_json: bool) -> int:
+def _import(source: LinkFile, options: ImportOptions, access: Access, journal: Journal, as_json: bool) -> int:
     before = sum((outcome.counts for outcome in journal.outcomes()), Counts())
     ending = _Ending()
     with source.records() as records:
@@ -130,11 +132,11 @@ def _import(source: LinkFile, options: ImportOptions, server: Server, journal: J
         rules = Rules(journal.as_of, options.prefix, options.random_codes)
         with progress:
             try:
-                asyncio.run(_send(server, journal, progress, options, batches(records, rules, options.batch_size)))
+                asyncio.run(_send(access, journal, progress, options, batches(records, rules, options.batch_size)))
             except Interrupted:
                 ending = _Ending(INTERRUPTED, "interrupted")
             except Stopped as error:
-                ending = _Ending(FAILED if error.answered else NO_ANSWER, _why(error, journal.server))
+                ending = _Ending(FAILED if error.answered else NO_ANSWER, _why(error, access))
             except UnusableFile as error:
                 ending = _Ending(WRONG_USAGE, str(error))
             except JournalError as error:
@@ -151,9 +153,9 @@ def _import(source: LinkFile, options: ImportOptions, server: Server, journal: J
 
 
 async def _send(
-    server: Server, journal: Journal, progress: ImportProgress, options: ImportOptions, todo: Iterable[Batch]
+    access: Access, journal: Journal, progress: ImportProgress, options: ImportOptions, todo: Iterable[Batch]
 ) -> None:
-    async with Client(server, timeout=BATCH_TIMEOUT) as client:
+    async with access.client(timeout=BATCH_TIMEOUT) as client:
         importer = Importer(client, journal, progress, Pace(parallel=options.parallel))
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
@@ -174,9 +176,14 @@ async def _send(
                 loop.remove_signal_handler(number)
 
 
-def _why(stopped: Stopped, server: str) -> str:
-    cause = stopped.__cause__
-    return no_answer(cause, Server.parse(server)) if isinstance(cause, Unreachable) else str(stopped)
+def _why(stopped: Stopped, access: Access) -> str:
+    match stopped.__cause__:
+        case Unreachable() as cause:
+            return no_answer(cause, access.server)
+        case Unauthenticated():
+            return f"{stopped} ({access.hint})"
+        case _:
+            return str(stopped)
 
 
 def _try_out(source: LinkFile, options: ImportOptions, as_json: bool) -> int:

@@ -43,6 +43,7 @@ class Job:
     prefix: str
     random_codes: bool
     batch_size: int
+    workspace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +106,6 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
-
-    @property
-    def server(self) -> str:
-        """Where the links are made."""
-        return self._job.server
 
     def request_id(self, batch: int) -> str:
         """The id of a batch's request: always the same one, for the server to do it once however often it comes."""
@@ -184,7 +180,8 @@ class Journal:
             raise JournalError(f"{self.path} is no journal of this version's: move it away")
 
     def _resume(self, header: dict[str, Any]) -> None:
-        before, now = header["job"], asdict(self._job)
+        # Journals of earlier versions name no workspace.
+        before, now = {"workspace": "", **header["job"]}, asdict(self._job)
         if changed := [name for name in now if before.get(name) != now[name]]:
             what = ", ".join(
                 "the file's content" if name == "file_sha256" else f"{name} ({before.get(name)!r} before)"

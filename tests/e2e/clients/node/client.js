@@ -2,7 +2,8 @@
 //
 //   node client.js ADDRESS TAG INCLUDE...
 //
-// TAG is the links' own; the folders INCLUDE hold waypost/api/v1/*.proto and google/{api,rpc}/*.proto.
+// TAG is the links' own; the folders INCLUDE hold waypost/api/v1/*.proto and google/{api,rpc}/*.proto. The API key comes
+// from WAYPOST_API_KEY.
 'use strict';
 
 const grpc = require('@grpc/grpc-js');
@@ -19,6 +20,7 @@ const client = new LinkService(address, grpc.credentials.createInsecure());
 /** Calls a method; resolves to the answer, rejects with grpc-js's own error. */
 function call(method, request, { metadata = {}, timeoutMs = 10_000 } = {}) {
   const headers = new grpc.Metadata();
+  headers.set('x-api-key', process.env.WAYPOST_API_KEY);
   for (const [name, value] of Object.entries(metadata)) headers.set(name, value);
   return new Promise((resolve, reject) => {
     client[method](request, headers, { deadline: Date.now() + timeoutMs }, (error, answer) =>
@@ -92,6 +94,7 @@ async function main() {
 
   seen.deleted = await call('DeleteLink', { short_code });
   seen.undeleted = await call('UndeleteLink', { short_code });
+  seen.stranger = await failure(call('GetLink', { short_code }, { metadata: { 'x-api-key': 'wp_' } }));
   seen.late = await failure(call('GetLink', { short_code }, { timeoutMs: 0 }));
   seen.missing = await failure(call('GetLink', { short_code: 'nobody-has-this' }));
   console.log(JSON.stringify(seen));

@@ -1,0 +1,1 @@
+"""`waypost whoami`, `workspaces`, `members` and `keys`."""
