@@ -54,6 +54,8 @@ from waypost.telemetry import Metrics
 OPERATOR_POOL = 4
 """Connections for operators' calls, which are few."""
 
+REPORT_POOL = 2
+
 BATCH_METHOD = "/waypost.api.v1.LinkService/BatchCreateLinks"
 
 
@@ -133,6 +135,7 @@ class _Pools:
     api: Postgres
     redirects: Postgres
     operators: Postgres
+    reports: Postgres
 
 
 async def _pools(stack: AsyncExitStack, settings: Settings) -> _Pools:
@@ -149,7 +152,11 @@ async def _pools(stack: AsyncExitStack, settings: Settings) -> _Pools:
     operators = Postgres(
         settings.operator_dsn(), "waypost_operator", application_name="gateway-operator", max_size=OPERATOR_POOL
     )
-    return _Pools(*[await stack.enter_async_context(pool) for pool in (api, redirects, operators)])
+    # Apart, so that a flood of reports takes no connection from redirects.
+    reports = Postgres(
+        settings.redirect_dsn(), "waypost_redirect", application_name="gateway-reports", max_size=REPORT_POOL
+    )
+    return _Pools(*[await stack.enter_async_context(pool) for pool in (api, redirects, operators, reports)])
 
 
 def _link_service(
@@ -181,7 +188,7 @@ def _account_services(
 
 def _abuse_service(settings: Settings, pools: _Pools, cache: RedirectCache) -> AbuseService:
     store = PostgresAbuse(pools.operators, settings.public_url)
-    intake = PostgresReportIntake(pools.redirects)
+    intake = PostgresReportIntake(pools.reports)
     return AbuseService(AbuseHandlers(intake, store, Decisions(store, cache), ShortAddresses(settings.public_url)))
 
 

@@ -14,7 +14,8 @@ An example that is to be run is a fenced block of the language `console` (or `sh
 What follows `$ ` is given to bash in the project's folder; a line that begins with `> ` goes on with the command before
 it. The lines up to the next command are its output, on standard output and error together. In them `…` stands for any
 text within a line, and on a line of its own for any lines, or none. Default ports are the mesh's own when the example
-is run, in commands and in output alike. A block of `sh` has commands only, one a line; they must succeed.
+is run, in commands and in output alike; `$WAYPOST_API_KEY` is the operator's key, which README.md has readers export. A
+block of `sh` has commands only, one a line; they must succeed.
 
 The blocks of a page run in their order and see what those before them have done. Their aliases belong to them: no other
 test uses `first`, `second`, `third` or what begins with `api-` or `import-`.

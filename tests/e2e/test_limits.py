@@ -122,9 +122,7 @@ def test_json_and_grpc_share_one_budget(strict_and_fresh: Mesh) -> None:
 
 def test_a_refusal_of_the_limiter_is_an_answer(strict: Mesh) -> None:
     body = {"domain": "shop", "descriptors": [{"entries": [{"key": "probe", "value": "x"}]}]}
-    with httpx.Client(
-        base_url=strict.http_url, headers=headers_of(strict.operator_key), trust_env=False
-    ) as client:
+    with httpx.Client(base_url=strict.http_url, headers=headers_of(strict.operator_key), trust_env=False) as client:
         answers = [client.post("/api/v1/ratelimit/check", json=body) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200] * 3
     assert [answer.json()["allowed"] for answer in answers] == [True, True, False]

@@ -65,9 +65,7 @@ def test_one_of_many_gets_the_alias(api: Api) -> None:
     alias = fresh_alias()
 
     def create(number: int) -> int:
-        with httpx.Client(
-            base_url=api.mesh.http_url, headers=api.http.headers, trust_env=False, timeout=30
-        ) as client:
+        with httpx.Client(base_url=api.mesh.http_url, headers=api.http.headers, trust_env=False, timeout=30) as client:
             spelled = alias.upper() if number % 2 else alias
             body = {"url": f"https://a.example/{number}", "alias": spelled}
             return client.post("/api/v1/shorten", json=body).status_code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import cast
 
 import grpc
 import httpx
@@ -51,9 +52,9 @@ def call_service(mesh: Mesh, port: str, token: str) -> tuple[grpc.StatusCode, st
                 links_pb.ListLinksRequest(), metadata=(("authorization", f"Bearer {token}"),), timeout=10
             )
         except grpc.RpcError as error:
-            assert isinstance(error, grpc.Call)
-            assert DETAILS_KEY in dict(error.trailing_metadata() or ())
-            return error.code(), str(error.details())
+            refused = cast(grpc.Call, error)
+            assert DETAILS_KEY in dict(refused.trailing_metadata() or ())
+            return refused.code(), str(refused.details())
     return grpc.StatusCode.OK, ""
 
 

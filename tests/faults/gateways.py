@@ -8,11 +8,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.keys import PEPPER
 from tests.support.mesh import PATIENCE, free_ports, without_settings
+from waypost.supervisor.environment import DATABASE_ROLES
 
 
 @dataclass(eq=False)
@@ -76,16 +78,15 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def running_gateway(
-    api_url: str,
-    redirect_url: str,
+    url_of: Callable[[str], str],
     env: Mapping[str, str] | None = None,
     *,
     control_port: int | None = None,
     ready: bool = True,
 ) -> AsyncIterator[Gateway]:
-    """A gateway, ready unless told otherwise; killed in the end if it still runs.
+    """A gateway, ready unless told otherwise; killed in the end if it still runs. It knows keys by `keys.PEPPER`.
 
-    `control_port`: the port of one that has gone, to take its place.
+    `url_of`: the address of the database for a role. `control_port`: the port of one that has gone, to take its place.
     """
     control, web, metrics, nobody = free_ports(4)
     control = control_port or control
@@ -100,8 +101,8 @@ async def running_gateway(
             "WAYPOST_GATEWAY_CONTROL_PORT": str(control),
             "WAYPOST_GATEWAY_WEB_PORT": str(web),
             "WAYPOST_GATEWAY_METRICS_PORT": str(metrics),
-            "WAYPOST_DATABASE_API_URL": api_url,
-            "WAYPOST_DATABASE_REDIRECT_URL": redirect_url,
+            **{name: url_of(role) for name, role in DATABASE_ROLES["gateway"].items()},
+            "WAYPOST_KEY_PEPPER": PEPPER,
             "WAYPOST_RATELIMITER_ADDRESS": f"127.0.0.1:{nobody}",
             "WAYPOST_GATEWAY_LOCAL_CREATES_PER_MINUTE": "100000",
             **(env or {}),

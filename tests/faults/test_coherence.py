@@ -20,6 +20,8 @@ import pytest
 import pytest_asyncio
 
 from tests.faults.gateways import Gateway, running_gateway
+from tests.support.credentials import aio_with_key
+from tests.support.keys import add_key
 from tests.support.postgres import Server
 from tests.support.tcp_proxy import Proxy, proxy_to
 from waypost.api.v1 import link_service_pb2 as pb
@@ -87,10 +89,15 @@ async def pair(postgres: Server) -> AsyncIterator[Pair]:
         seats = []
         for _ in range(2):
             proxy = await stack.enter_async_context(proxy_to(postgres.cluster.socket))
-            urls = database.url("waypost_api"), proxy.url(database.url("waypost_redirect"))
-            env = {"WAYPOST_GATEWAY_MAX_STALE_SECONDS": str(MAX_STALE_SECONDS)}
-            seats.append(Seat(await stack.enter_async_context(running_gateway(*urls, env)), proxy))
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(seats[0].gateway.address))
+            env = {
+                "WAYPOST_GATEWAY_MAX_STALE_SECONDS": str(MAX_STALE_SECONDS),
+                "WAYPOST_DATABASE_REDIRECT_URL": proxy.url(database.url("waypost_redirect")),
+            }
+            seats.append(Seat(await stack.enter_async_context(running_gateway(database.url, env)), proxy))
+        interceptors = aio_with_key(await add_key(database.url()))
+        channel = await stack.enter_async_context(
+            grpc.aio.insecure_channel(seats[0].gateway.address, interceptors=interceptors)
+        )
         owner = await asyncpg.connect(database.url())
         stack.push_async_callback(owner.close)
         yield Pair(seats[0], seats[1], LinkServiceStub(channel), owner)

@@ -19,6 +19,8 @@ import pytest
 
 from tests.faults.calls import refusal, serving
 from tests.faults.gateways import Gateway, running_gateway
+from tests.support.credentials import aio_with_key
+from tests.support.keys import add_key
 from tests.support.load import Attempt, Kind, Load, Window, check, make_links, percentile
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.postgres import Server, dispose, make_or_skip, temporary_server
@@ -47,8 +49,8 @@ async def test_a_frozen_database(data: Path) -> None:
     """SIGSTOP to all of PostgreSQL: nothing is closed, nothing answers."""
     env = {"WAYPOST_GATEWAY_DATABASE_POOL": str(POOL)}
     async with running_mesh(data, env) as mesh:
-        links = await make_links(mesh.http_url, 20)
-        async with Load(mesh.http_url, creates=10, redirects=50, links=links) as load:
+        links = await make_links(mesh, 20)
+        async with Load(mesh, creates=10, redirects=50, links=links) as load:
             await load.more(20, Kind.CREATE)
             began = time.monotonic()
             async with _frozen(mesh):
@@ -75,7 +77,7 @@ async def test_a_frozen_database(data: Path) -> None:
         # The first look-ups wait for the time limit of a read, and no longer.
         assert load.log.report(Kind.REDIRECT, window).slowest < 2.0
         _refused_in_order(load.log.failures(Kind.CREATE))
-        assert not (await check(load.log, mesh.http_url, mesh.owner_dsn())).faults
+        assert not (await check(load.log, mesh)).faults
         assert not [event for event in mesh.events if event.get("state") in ("restarting", "failed")]
         await _all_slots_serve(mesh)
 
@@ -200,14 +202,17 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def _client(gateway: Gateway) -> AsyncIterator[Client]:
-    async with grpc.aio.insecure_channel(gateway.address) as channel, httpx.AsyncClient(trust_env=False) as http:
+async def _client(gateway: Gateway, key: str) -> AsyncIterator[Client]:
+    async with (
+        grpc.aio.insecure_channel(gateway.address, interceptors=aio_with_key(key)) as channel,
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
         yield Client(gateway, channel, LinkServiceStub(channel), http)
 
 
 async def test_a_database_that_is_gone_for_a_while(server: Server) -> None:
-    urls = server.cluster.url("waypost_api"), server.cluster.url("waypost_redirect")
-    async with running_gateway(*urls) as gateway, _client(gateway) as client:
+    key = await add_key(server.cluster.url())
+    async with running_gateway(server.cluster.url) as gateway, _client(gateway, key) as client:
         cached = await client.create()
         uncached = "uncached"
         connection = await asyncpg.connect(server.cluster.url())
@@ -254,9 +259,9 @@ async def test_a_database_that_is_gone_for_a_while(server: Server) -> None:
 
 
 async def test_a_gateway_starts_without_a_database(server: Server) -> None:
-    urls = server.cluster.url("waypost_api"), server.cluster.url("waypost_redirect")
+    key = await add_key(server.cluster.url())
     await asyncio.to_thread(server.stop)
-    async with running_gateway(*urls, ready=False) as gateway, _client(gateway) as client:
+    async with running_gateway(server.cluster.url, ready=False) as gateway, _client(gateway, key) as client:
         await gateway.logged("serving")
         assert (await client.http.get(f"{gateway.web_url}/healthz")).status_code == 200
         assert (await client.http.get(f"{gateway.web_url}/readyz")).status_code == 503

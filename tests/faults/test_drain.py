@@ -16,6 +16,8 @@ import grpc
 import pytest
 
 from tests.faults.gateways import running_gateway
+from tests.support.credentials import aio_with_key
+from tests.support.keys import add_key
 from tests.support.load import Kind, Load, Outcome, check, make_links
 from tests.support.mesh import running_mesh
 from tests.support.postgres import Database
@@ -39,7 +41,7 @@ async def test_a_mesh_that_is_told_to_stop_answers_what_is_under_way(data: Path)
     async with running_mesh(data) as mesh:
         owner = await asyncpg.connect(mesh.owner_dsn(), timeout=10)
         watcher = await asyncpg.connect(mesh.owner_dsn(), timeout=10)
-        async with Load(mesh.http_url) as load:
+        async with Load(mesh) as load:
             # Creates that cannot end before we say so.
             await owner.execute("BEGIN")
             await owner.execute("LOCK TABLE links IN EXCLUSIVE MODE")
@@ -64,13 +66,13 @@ async def test_a_mesh_that_is_told_to_stop_answers_what_is_under_way(data: Path)
         assert order[:2] == ["envoy", "gateway"]
         assert order[-1] == "postgres"
     async with running_mesh(data, mesh.env) as second:
-        assert not (await check(load.log, second.http_url, second.owner_dsn())).faults
+        assert not (await check(load.log, second)).faults
 
 
 async def test_a_mesh_that_is_told_to_stop_under_load_answers_nobody_with_an_error(data: Path) -> None:
     async with running_mesh(data) as mesh:
-        links = await make_links(mesh.http_url, 10)
-        async with Load(mesh.http_url, creates=15, redirects=60, links=links) as load:
+        links = await make_links(mesh, 10)
+        async with Load(mesh, creates=15, redirects=60, links=links) as load:
             await load.more(20, Kind.CREATE)
             began = time.monotonic()
             assert await mesh.stop() == 0
@@ -84,14 +86,13 @@ async def test_a_mesh_that_is_told_to_stop_under_load_answers_nobody_with_an_err
     assert [attempt for attempt in after if attempt.outcome is not Outcome.DONE and attempt.status] == []
     print(f"\nstopped in {took:.2f} s; of those who came meanwhile: {Counter(a.detail or 'served' for a in after)}")
     async with running_mesh(data, mesh.env) as second:
-        assert not (await check(load.log, second.http_url, second.owner_dsn())).faults
+        assert not (await check(load.log, second)).faults
 
 
 async def test_gateways_that_are_replaced_one_after_the_other_fail_no_call(database: Database) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        urls = database.url("waypost_api"), database.url("waypost_redirect")
         env = {"WAYPOST_DRAIN_DELAY_SECONDS": "0.5"}
-        gateways = [await stack.enter_async_context(running_gateway(*urls, env)) for _ in range(2)]
+        gateways = [await stack.enter_async_context(running_gateway(database.url, env)) for _ in range(2)]
         target = "ipv4:" + ",".join(gateway.address for gateway in gateways)
         config = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
         options = [
@@ -100,7 +101,10 @@ async def test_gateways_that_are_replaced_one_after_the_other_fail_no_call(datab
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 500),
         ]
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(target, options=options))
+        interceptors = aio_with_key(await add_key(database.url()))
+        channel = await stack.enter_async_context(
+            grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+        )
         async with _calls(LinkServiceStub(channel)) as calls:
             for gateway in gateways:
                 await gateway.logged("rpc")
@@ -108,7 +112,7 @@ async def test_gateways_that_are_replaced_one_after_the_other_fail_no_call(datab
                 assert await gateway.stop() == 0
                 await calls.more(50)
                 port = gateway.control_port
-                successor = await stack.enter_async_context(running_gateway(*urls, env, control_port=port))
+                successor = await stack.enter_async_context(running_gateway(database.url, env, control_port=port))
                 # Clients have found it.
                 await successor.logged("rpc")
             await calls.more(50)

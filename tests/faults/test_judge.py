@@ -27,43 +27,43 @@ async def _execute(mesh: Mesh, statement: str, *args: object) -> None:
 
 
 async def test_a_sound_history_passes(mesh: Mesh) -> None:
-    links = await make_links(mesh.http_url, 3)
-    async with Load(mesh.http_url, creates=40, redirects=40, links=links) as load:
+    links = await make_links(mesh, 3)
+    async with Load(mesh, creates=40, redirects=40, links=links) as load:
         await load.more(20, Kind.CREATE)
         await load.more(20, Kind.REDIRECT)
-    assert not (await check(load.log, mesh.http_url, mesh.owner_dsn())).faults
+    assert not (await check(load.log, mesh)).faults
     assert len(load.log.acknowledged()) >= 20
 
 
 async def test_a_lost_link_is_found(mesh: Mesh) -> None:
-    async with Load(mesh.http_url) as load:
+    async with Load(mesh) as load:
         lost, kept = [await load.create(number) for number in range(2)]
     await _execute(mesh, "DELETE FROM links WHERE short_code = $1", lost.short_code)
-    verdict = await check(load.log, mesh.http_url, mesh.owner_dsn())
+    verdict = await check(load.log, mesh)
     assert len(verdict.lost) == 2, "the database and the API, one each"
     assert all(lost.short_code in fault for fault in verdict.faults)
     assert kept.short_code not in " ".join(verdict.faults)
 
 
 async def test_a_link_that_leads_elsewhere_is_found(mesh: Mesh) -> None:
-    async with Load(mesh.http_url) as load:
+    async with Load(mesh) as load:
         made = await load.create(0)
         await _execute(
             mesh, "UPDATE links SET original_url = 'https://example.org/' WHERE short_code = $1", made.short_code
         )
-        assert len((await check(load.log, mesh.http_url, mesh.owner_dsn())).wrong) == 2
+        assert len((await check(load.log, mesh)).wrong) == 2
 
         async def redirected_elsewhere() -> None:
             while (await load.redirect(made.short_code, made.url)).outcome is not Outcome.WRONG:
                 pass
 
         await asyncio.wait_for(redirected_elsewhere(), 5)
-    verdict = await check(load.log, mesh.http_url, mesh.owner_dsn())
+    verdict = await check(load.log, mesh)
     assert "https://example.org/ instead of" in verdict.unexpected[0]
 
 
 async def test_a_link_that_was_made_twice_is_found(mesh: Mesh) -> None:
-    async with Load(mesh.http_url) as load:
+    async with Load(mesh) as load:
         made = await load.create(0)
     await _execute(
         mesh,
@@ -71,11 +71,11 @@ async def test_a_link_that_was_made_twice_is_found(mesh: Mesh) -> None:
         "SELECT workspace_id, short_code || 'x', original_url, redirect_status FROM links WHERE short_code = $1",
         made.short_code,
     )
-    assert len((await check(load.log, mesh.http_url, mesh.owner_dsn())).duplicate) == 1
+    assert len((await check(load.log, mesh)).duplicate) == 1
 
 
 async def test_a_known_link_that_is_not_found_is_no_mere_failure(mesh: Mesh) -> None:
-    async with Load(mesh.http_url) as load:
+    async with Load(mesh) as load:
         assert (await load.redirect("nosuch1", "https://example.com/")).outcome is Outcome.WRONG
         assert load.log.wrong()
 

@@ -62,8 +62,8 @@ async def _killed(mesh: Mesh, name: str, after: int = 20) -> AsyncIterator[Kill]
     Whatever is killed: it is started again and that is said; nothing that was acknowledged is lost, nothing is answered
     wrongly, and after a while nothing fails any more.
     """
-    links = await make_links(mesh.http_url, 20)
-    async with Load(mesh.http_url, creates=CREATES, redirects=REDIRECTS, links=links) as load:
+    links = await make_links(mesh, 20)
+    async with Load(mesh, creates=CREATES, redirects=REDIRECTS, links=links) as load:
         await load.more(after, Kind.CREATE)
         seen = len(mesh.events)
         kill = Kill(load.log)
@@ -87,7 +87,7 @@ async def _killed(mesh: Mesh, name: str, after: int = 20) -> AsyncIterator[Kill]
         print(f"  {kind}: {report}")
         assert report.failed_outside == 0, load.log.failures(kind)[-3:]
         assert report.wrong == 0, load.log.wrong()[:3]
-    verdict = await check(load.log, mesh.http_url, mesh.owner_dsn())
+    verdict = await check(load.log, mesh)
     assert not verdict.faults
 
 
@@ -162,8 +162,8 @@ async def test_every_kill_heals_whenever_it_comes(name: str, seed: int) -> None:
 
 async def test_a_killed_supervisor_takes_everything_with_it_and_loses_nothing(data: Path) -> None:
     async with running_mesh(data) as mesh:
-        links = await make_links(mesh.http_url, 5)
-        async with Load(mesh.http_url, creates=CREATES, redirects=REDIRECTS, links=links) as load:
+        links = await make_links(mesh, 5)
+        async with Load(mesh, creates=CREATES, redirects=REDIRECTS, links=links) as load:
             await load.more(20, Kind.CREATE)
             began = time.monotonic()
             mesh.process.kill()
@@ -177,17 +177,17 @@ async def test_a_killed_supervisor_takes_everything_with_it_and_loses_nothing(da
             f"\nsupervisor killed: all gone after {gone_after:.2f} s, ready again in {time.monotonic() - began:.2f} s"
         )
         assert second.http_url == mesh.http_url
-        verdict = await check(load.log, second.http_url, second.owner_dsn())
+        verdict = await check(load.log, second)
         assert not verdict.faults
         assert len(load.log.acknowledged()) >= 20
 
 
 async def test_a_killed_supervisor_is_followed_by_the_next_at_once(data: Path) -> None:
     async with running_mesh(data) as mesh:
-        links = await make_links(mesh.http_url, 3)
+        links = await make_links(mesh, 3)
         mesh.process.kill()
         # It waits for the guardian of the first, on the same ports and the same data.
-        async with running_mesh(data, mesh.env) as second, Load(second.http_url) as load:
+        async with running_mesh(data, mesh.env) as second, Load(second) as load:
             answers = await asyncio.gather(*(load.redirect(code, url) for code, url in links.items()))
             assert [answer.outcome for answer in answers] == [Outcome.DONE] * 3
         await mesh.gone()

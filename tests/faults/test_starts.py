@@ -41,15 +41,15 @@ async def _refused(mesh: Mesh, *words: str) -> None:
 @pytest.mark.slow
 async def test_what_was_stored_is_there_after_a_restart(nothing: Path) -> None:
     async with running_mesh(nothing) as mesh:
-        async with Load(mesh.http_url, creates=30) as load:
+        async with Load(mesh, creates=30) as load:
             await load.more(20, Kind.CREATE)
             await load.end()
         assert await mesh.stop() == 0
         assert not mesh.lines
         await mesh.gone(1)
     async with running_mesh(nothing, mesh.env) as second:
-        assert not (await check(load.log, second.http_url, second.owner_dsn())).faults
-        async with Load(second.http_url) as again:
+        assert not (await check(load.log, second)).faults
+        async with Load(second) as again:
             for code, url in load.log.acknowledged().items():
                 assert (await again.redirect(code, url)).outcome is Outcome.DONE
 
@@ -59,13 +59,13 @@ async def test_two_meshes_side_by_side(data: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         first = await stack.enter_async_context(running_mesh(data))
         second = await stack.enter_async_context(running_mesh())
-        links = [await make_links(mesh.http_url, 3) for mesh in (first, second)]
+        links = [await make_links(mesh, 3) for mesh in (first, second)]
         async with httpx.AsyncClient(trust_env=False) as client:
             for code in links[0]:
                 assert (await client.get(f"{second.http_url}/{code}")).status_code == 404
         assert await first.stop() == 0
         assert not first.living()
-        async with Load(second.http_url) as load:
+        async with Load(second) as load:
             for code, url in links[1].items():
                 assert (await load.redirect(code, url)).outcome is Outcome.DONE
         assert not [event for event in second.events if event.get("state") in ("restarting", "failed")]
@@ -134,7 +134,7 @@ async def test_a_stop_during_the_first_start(nothing: Path, moment: tuple[str, s
         assert not mesh.lines
         await mesh.gone(1)
     async with running_mesh(nothing, mesh.env) as second:
-        await make_links(second.http_url, 1)
+        await make_links(second, 1)
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ async def test_a_storm_of_restarts(data: Path) -> None:
         async with running_mesh(data, mesh.env) as again:
             print(f"\nstart {turn + 1}: ready after {time.monotonic() - began:.2f} s", end="")
             assert time.monotonic() - began < STEADY_SECONDS
-            acknowledged |= await make_links(again.http_url, 3)
+            acknowledged |= await make_links(again, 3)
             began = time.monotonic()
             assert await again.stop() == 0
             print(f", stopped in {time.monotonic() - began:.2f} s", end="")
@@ -155,6 +155,6 @@ async def test_a_storm_of_restarts(data: Path) -> None:
         async with running_mesh(data, mesh.env, ready=False) as brief:
             await brief.wait_event(process="gateway", state="starting")
             assert await brief.stop() == 0
-    async with running_mesh(data, mesh.env) as last, Load(last.http_url) as load:
+    async with running_mesh(data, mesh.env) as last, Load(last) as load:
         answers = await asyncio.gather(*(load.redirect(code, url) for code, url in acknowledged.items()))
         assert [answer.outcome for answer in answers] == [Outcome.DONE] * 9

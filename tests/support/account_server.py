@@ -69,14 +69,16 @@ class AccountServer(
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self, server)
         abuse_service_pb2_grpc.add_AbuseServiceServicer_to_server(self, server)
 
-    def did(self, action: str, name: str, at: datetime | None = None, **details: str) -> audit_service_pb2.AuditEvent:
+    def did(
+        self, action: str, object: str, /, at: datetime | None = None, **details: str
+    ) -> audit_service_pb2.AuditEvent:
         """Writes to the audit log."""
         event = audit_service_pb2.AuditEvent(
             event_id=str(len(self.events) + 1),
             principal="key:tester",
             address="127.0.0.1",
             action=action,
-            object=name,
+            object=object,
             details=details,
             correlation_id=f"c{len(self.events)}",
             workspace_id=HERE,
@@ -336,7 +338,9 @@ class AccountServer(
                 report.closed_at.FromDatetime(self._now())
 
 
-def _link(request: abuse_service_pb2.BlockLinkRequest | abuse_service_pb2.UnblockLinkRequest) -> Any:
+def _link(
+    request: abuse_service_pb2.BlockLinkRequest | abuse_service_pb2.UnblockLinkRequest,
+) -> abuse_service_pb2.BlockedLink:
     if request.short_code == "nobody":
         raise errors.LinkNotFound(request.short_code)
     if not request.reason:

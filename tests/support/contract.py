@@ -1,4 +1,4 @@
-"""The contract as its descriptors have it: the services and methods of `waypost.api.v1`, and their addresses in HTTP."""
+"""The contract as its descriptors have it: services and methods of `waypost.api.v1`, and their addresses in HTTP."""
 
 from __future__ import annotations
 

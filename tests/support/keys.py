@@ -12,7 +12,7 @@ from waypost.access.api_keys import ApiKey, digest_of, new_key
 from waypost.access.identity import Role, Scope
 from waypost.model import DEFAULT_WORKSPACE
 
-PEPPER = "the pepper of tests, long enough for one"
+PEPPER = "0123456789abcdef" * 4
 """For services that are started without `waypost up`, which makes its own."""
 
 _KEYS = """

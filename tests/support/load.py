@@ -20,6 +20,9 @@ from typing import Self
 import asyncpg
 import httpx
 
+from tests.support.credentials import headers_of
+from tests.support.mesh import Mesh
+
 TIMEOUT = 12.0
 """Seconds that a client waits: longer than any route of the edge takes."""
 
@@ -151,11 +154,13 @@ class ClientLog:
 class Load:
     """Traffic while it is entered. `creates` and `redirects` are rates, each second; `links`: short codes with their
     destinations, to be redirected from. The same `seed` gives the same sequence.
+
+    Every create brings the operator's key, and is lost if the key cannot be looked up.
     """
 
     def __init__(
         self,
-        http_url: str,
+        mesh: Mesh,
         *,
         creates: float = 0.0,
         redirects: float = 0.0,
@@ -169,8 +174,9 @@ class Load:
         self._seed = seed
         self._name = f"{seed}-{time.time_ns():x}"
         self._client = httpx.AsyncClient(
-            base_url=http_url, timeout=timeout, limits=httpx.Limits(max_connections=None), trust_env=False
+            base_url=mesh.http_url, timeout=timeout, limits=httpx.Limits(max_connections=None), trust_env=False
         )
+        self._credentials = headers_of(mesh.operator_key)
         self._clocks: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
@@ -235,7 +241,9 @@ class Load:
     async def _attempt(self, attempt: Attempt) -> Attempt:
         try:
             if attempt.kind is Kind.CREATE:
-                answer = await self._client.post("/api/v1/shorten", json={"url": attempt.url})
+                answer = await self._client.post(
+                    "/api/v1/shorten", json={"url": attempt.url}, headers=self._credentials
+                )
             else:
                 answer = await self._client.get(f"/{attempt.short_code}")
         except httpx.TransportError as error:
@@ -293,9 +301,9 @@ def judge(log: ClientLog, stored: Iterable[tuple[str, str]], answered: Mapping[s
     return verdict
 
 
-async def check(log: ClientLog, http_url: str, owner_dsn: str) -> Verdict:
+async def check(log: ClientLog, mesh: Mesh) -> Verdict:
     """Reads the end through SQL and through the API, and judges the log by it."""
-    return judge(log, await stored_links(owner_dsn), await answered_links(http_url, log.acknowledged()))
+    return judge(log, await stored_links(mesh.owner_dsn()), await answered_links(mesh, log.acknowledged()))
 
 
 async def stored_links(dsn: str) -> list[tuple[str, str]]:
@@ -308,11 +316,12 @@ async def stored_links(dsn: str) -> list[tuple[str, str]]:
     return [(row["short_code"], row["original_url"]) for row in rows]
 
 
-async def answered_links(http_url: str, codes: Iterable[str]) -> dict[str, str | None]:
+async def answered_links(mesh: Mesh, codes: Iterable[str]) -> dict[str, str | None]:
     """Where each code leads, as the API says; None if it knows no such link or it is out of service."""
     found: dict[str, str | None] = {}
     slots = asyncio.Semaphore(8)
-    async with httpx.AsyncClient(base_url=http_url, timeout=TIMEOUT, trust_env=False) as client:
+    headers = headers_of(mesh.operator_key)
+    async with httpx.AsyncClient(base_url=mesh.http_url, headers=headers, timeout=TIMEOUT, trust_env=False) as client:
 
         async def ask(code: str) -> None:
             async with slots:
@@ -332,9 +341,9 @@ def percentile(attempts: Sequence[Attempt], share: float) -> float:
     return times[min(len(times) - 1, int(share * len(times)))] if times else 0.0
 
 
-async def make_links(http_url: str, count: int) -> dict[str, str]:
+async def make_links(mesh: Mesh, count: int) -> dict[str, str]:
     """Makes links and follows each once, so that they are cached; destination by short code."""
-    async with Load(http_url) as load:
+    async with Load(mesh) as load:
         made = [await load.create(number) for number in range(count)]
         assert all(attempt.outcome is Outcome.DONE for attempt in made), made
         followed = [await load.redirect(attempt.short_code, attempt.url) for attempt in made]

@@ -9,15 +9,26 @@ from typing import assert_type
 import waypost
 from waypost.client import (
     UNSET,
+    AuditEvent,
+    BlockedLink,
+    Caller,
     Client,
     DestinationFlag,
+    Key,
     Link,
     LinkState,
+    Listed,
+    Member,
+    NewKey,
     NewLink,
     Page,
     RemoteError,
+    Report,
+    ReportCategory,
     Resolution,
+    Role,
     Unreachable,
+    Workspace,
 )
 from waypost.errors import WaypostError
 
@@ -46,6 +57,27 @@ async def calls() -> None:
         await client.update("talk", url=None)  # type: ignore[arg-type]
         await client.update("talk", ttl=None)  # type: ignore[arg-type]
         NewLink("u")  # type: ignore[call-arg]
+
+
+async def accounts() -> None:
+    """Every call of the services beside the links'."""
+    async with waypost.Client(token=lambda: "x", workspace="", insecure_credentials=True) as client:
+        assert_type(await client.workspaces.whoami(), Caller)
+        assert_type(await client.workspaces.create("n", owner_subject="ann"), Workspace)
+        assert_type(client.workspaces.list(), AsyncIterator[Workspace])
+        assert_type(await client.members.add("ann", "owner"), Member)
+        assert_type(await client.members.update("ann", role=Role.VIEWER, name=UNSET), Member)
+        assert_type(await client.members.list_page(), Listed[Member])
+        assert_type(await client.keys.create("k", scopes=["links:read"], ttl=timedelta(1)), NewKey)
+        assert_type(await client.keys.revoke("k"), Key)
+        assert_type(client.audit.list(since=datetime.now(UTC), action="key."), AsyncIterator[AuditEvent])
+        assert_type(await client.abuse.report("talk", category=ReportCategory.SPAM), str)
+        assert_type(client.abuse.reports(closed=True), AsyncIterator[Report])
+        assert_type(await client.abuse.block("talk", "why"), BlockedLink)
+
+        await client.members.add("ann")  # type: ignore[call-arg]
+        await client.abuse.block("talk")  # type: ignore[call-arg]
+        await client.audit.list_page(since="2030-01-01")  # type: ignore[arg-type]
 
 
 def values(link: Link, page: Page, resolution: Resolution) -> None:

@@ -119,7 +119,7 @@ def _put(message: Any, name: str, value: Value) -> None:
             if abs(value) > MAX_INT32:
                 raise ValueError(f"must not be beyond {MAX_INT32:,}")
             setattr(message, name, value)
-        case str() if name == "tags":
+        case str() if name in ("tags", "scopes"):
             raise ValueError(f"must be a list of texts, for example [{value!r}]")
         case str():
             setattr(message, name, _text(value))

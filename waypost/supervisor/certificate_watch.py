@@ -24,8 +24,9 @@ RETRY_SECONDS = 30.0
 valid, a folder readable."""
 REMIND_BEFORE = timedelta(days=7)
 
-FOLLOW_SECONDS = 5.0
-"""How long Envoy may serve something else than what it was given before it is said; it takes milliseconds."""
+FOLLOW_SECONDS = 10.0
+"""How long Envoy may serve something else than what it was given before it is said. It takes milliseconds, but at the
+start it answers before it serves."""
 
 Serves = Callable[[int], Awaitable[bool | None]]
 """Whether Envoy serves the certificate of this serial number; None: it does not answer."""
@@ -75,6 +76,9 @@ class CertificateWatch:
         self._said = ""
         self._news: list[Remark] = self._about_host()
         self._days_said: int | None = None
+        self._asked_for: Certificate | None = None
+        self._taken: Certificate | None = None
+        self._doubtful_since: float | None = None
 
     def publish(self) -> None:
         """Writes Envoy's file. Raises `OSError`."""
@@ -99,24 +103,35 @@ class CertificateWatch:
 
     async def run(self, serves: Serves, say: Say) -> None:
         """Looks until it is cancelled, and asks whether Envoy follows; `say` is told what there is to say."""
-        settled: Certificate | None = None
-        doubtful_since: float | None = None
         while True:
             # Files may lie where reading takes its time.
             for remark in await asyncio.to_thread(self.look, datetime.now(UTC), time.monotonic()):
                 say(remark.event, remark.text, remark.level)
-            if settled is not self.served:
-                wanted, at = self.served, time.monotonic()
-                answer = await serves(wanted.serial)
-                if answer is False and doubtful_since is None:
-                    doubtful_since = at
-                late = doubtful_since is not None and at - doubtful_since >= FOLLOW_SECONDS
-                if late and not answer:
-                    text = f"Envoy does not serve the certificate {wanted.title}; its log says why"
-                    say("certificate_not_served", text, "error")
-                if answer or late:
-                    settled, doubtful_since = wanted, None
+            if self._asked_for is not self.served:
+                verdict = self._hear(await serves(self.served.serial), time.monotonic())
+                if verdict is not None:
+                    say(verdict.event, verdict.text, verdict.level)
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _hear(self, follows: bool | None, at: float) -> Remark | None:
+        """Takes Envoy's word on what it was given; if it will have none of it, it gets back what it took last."""
+        if follows:
+            self._asked_for = self._taken = self.served
+            self._doubtful_since = None
+            return None
+        if follows is False and self._doubtful_since is None:
+            self._doubtful_since = at
+        if self._doubtful_since is None or at - self._doubtful_since < FOLLOW_SECONDS:
+            return None
+        text = f"Envoy does not serve the certificate {self.served.title}; its log says why"
+        self._asked_for, self._doubtful_since = self.served, None
+        if self._taken is not None:
+            # It still serves that, and must find it again should it be started anew.
+            self._asked_for = self.served = self._taken
+            text += f"; the one before stays, {self.served.title}"
+            with contextlib.suppress(OSError):
+                self.publish()
+        return Remark("certificate_not_served", text, "error")
 
     def _take(self, seen: Identity, now: datetime, at: float) -> None:
         try:
@@ -131,7 +146,7 @@ class CertificateWatch:
             self._problem = f"{CERT_SETTING}: {self._secret} cannot be written: {error.strerror or error}"
         else:
             if found != self.served:
-                self.served, self._days_said = found, None
+                self.served, self._days_said, self._doubtful_since = found, None, None
                 self._news += [Remark("certificate_changed", f"a new certificate is served: {found.title}")]
                 self._news += self._about_host()
             elif self._said:

@@ -88,6 +88,17 @@ class Certificate:
 
 def read(files: CertificateFiles, now: datetime) -> Certificate:
     """Reads the pair and checks that it can be served at `now`. Raises `BadCertificate`."""
+    try:
+        return _read(files, now)
+    except BadCertificate:
+        raise
+    except Exception as error:
+        # The parser has more ways to fail than it names (InvalidVersion is no ValueError), and none may end a mesh.
+        what = f"cannot be understood ({type(error).__name__}: {error})"
+        raise BadCertificate(f"{CERT_SETTING}: {files.cert} with {files.key} ({KEY_SETTING}) {what}") from error
+
+
+def _read(files: CertificateFiles, now: datetime) -> Certificate:
     certificates = _certificates(_content(CERT_SETTING, files.cert), files.cert)
     key = _key(_content(KEY_SETTING, files.key), files.key)
     own = certificates[0]

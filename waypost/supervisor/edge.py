@@ -45,8 +45,9 @@ def secret_file(data: DataDir) -> Path:
 async def serves(admin_port: int, serial: int) -> bool | None:
     """Whether Envoy has taken up the certificate of this serial number; None if it does not answer."""
     answer = await get("127.0.0.1", admin_port, "/certs")
-    # Without the zeros that other programs set before an odd number of digits.
-    return None if answer is None else re.search(rf'"serial_number": "0*{serial:x}"', answer[1]) is not None
+    if answer is None:
+        return None
+    return any(int(found, 16) == serial for found in re.findall(r'"serial_number": "(-?[0-9a-fA-F]+)"', answer[1]))
 
 
 def _tls(settings: SupervisorSettings, data: DataDir) -> Tls:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +24,7 @@ from tests.integration.envoy.upstreams import control_port, web_port
 from tests.support.certificates import Authority, Pair
 from waypost.api.v1 import link_service_pb2 as links_pb
 from waypost.api.v1 import link_service_pb2_grpc as links_grpc
+from waypost.supervisor import certificate_watch, certificates
 from waypost.supervisor.certificate_watch import CertificateWatch
 from waypost.supervisor.certificates import CertificateFiles
 from waypost.supervisor.edge import serves
@@ -241,18 +241,26 @@ async def test_connections_that_stand_go_on(rotating: Rotating) -> None:
     assert shown.serial_number != pair.serial
 
 
-async def test_what_envoy_does_not_take_up_is_said(rotating: Rotating) -> None:
-    secret = rotating.edge.config.tls.secret_file if rotating.edge.config.tls else Path()
-    shown = await rotating.handshake()
-    # A file that Envoy passes over, since it is not renamed into place, though the watch believes it is.
-    folder = secret.parent
-    away = folder.with_name("away")
-    folder.rename(away)
-    folder.mkdir()
-    in_place(rotating.files, AUTHORITY.issue())
-    assert "its log says why" in await rotating.until_said("certificate_not_served")
-    assert json.loads(secret.read_text())
+async def test_what_envoy_does_not_take_up_is_said_and_taken_back(
+    rotating: Rotating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rotating.edge.config.tls is not None
+    secret = rotating.edge.config.tls.secret_file
+    shown, before = await rotating.handshake(), secret.read_text()
+    monkeypatch.setattr(certificate_watch, "FOLLOW_SECONDS", 1.0)
+    # What Envoy refuses and we know of is never handed over; so we must not know.
+    monkeypatch.setattr(certificates, "_must_staple", lambda certificate: False)
+    in_place(rotating.files, AUTHORITY.issue(must_staple=True))
+    await rotating.until_said("certificate_changed")
+    sentence = await rotating.until_said("certificate_not_served")
+    assert "its log says why; the one before stays" in sentence
+    assert "must-staple" in rotating.edge.logs()
+    assert secret.read_text() == before
     assert await rotating.handshake() == shown
+    # And the next one is nothing special.
+    pair = AUTHORITY.issue()
+    in_place(rotating.files, pair)
+    await rotating.until_shown(pair.serial)
 
 
 async def test_a_file_that_envoy_cannot_read_leaves_the_last_certificate(rotating: Rotating) -> None:

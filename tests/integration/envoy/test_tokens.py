@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
@@ -19,6 +20,7 @@ from tests.integration.envoy import status
 from tests.integration.envoy.conftest import Mesh
 from tests.integration.envoy.upstreams import control_port, web_port
 from tests.support import tokens as made
+from tests.support.certificates import Authority
 from tests.support.tokens import Issuer, part, public_jwk
 from tests.support.waiting import until
 from waypost.api.v1 import link_service_pb2 as links_pb
@@ -26,6 +28,7 @@ from waypost.api.v1 import link_service_pb2_grpc as links_grpc
 from waypost.rpc.problem import PROBLEM_TYPE
 from waypost.supervisor import envoy_jwt
 from waypost.supervisor.envoy import EnvoyConfig
+from waypost.supervisor.envoy_tls import Tls, sds_document
 from waypost.supervisor.jwks_watch import JwksWatch
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -279,3 +282,20 @@ async def test_the_file_is_for_our_eyes_only_and_valid(guarded: Guarded) -> None
     assert guarded.watch.jwt.filter_file.stat().st_mode & 0o777 == 0o600
     assert envoy_jwt.FILTER in guarded.watch.jwt.filter_file.read_text()
     assert "deprecated" not in guarded.mesh.edge.logs().lower()
+
+
+async def test_https_is_no_way_around_it(guarded: Guarded, tmp_path: Path) -> None:
+    authority = Authority()
+    pair = authority.issue(names=("localhost",))
+    secret = tmp_path / "certificate.json"
+    secret.write_text(sds_document(pair.chain, pair.key))
+    tls = Tls(secret, edges.free_port())
+    config = replace(guarded.mesh.edge.config, tls=tls)
+    trusting = ssl.create_default_context(cadata=authority.root)
+    async with (
+        edges.running(config, tmp_path),
+        httpx.AsyncClient(base_url=f"https://localhost:{tls.port}", verify=trusting, trust_env=False) as client,
+    ):
+        for token, answered in ((ISSUER.token(), 200), (ISSUER.token(which=1), 401)):
+            response = await client.get(LINK, headers={"authorization": f"Bearer {token}"})
+            assert response.status_code == answered

@@ -14,39 +14,78 @@ from waypost.adapters.migrate import JOB_ROLES, migrate, migrations
 from waypost.adapters.postgres import Postgres
 from waypost.adapters.postgres_links import PostgresStorage
 from waypost.adapters.roles import scram_verifier
+from waypost.supervisor.postgres import OWNER
 
-LINKS_OF_REDIRECT = (
-    "short_code",
-    "original_url",
-    "redirect_status",
-    "version",
-    "blocked_at",
-    "deleted_at",
-    "expires_at",
-    "id",
-    "created_at",
-    "max_clicks",
-    "forward_query",
-    "warned_at",
-)
+
+def columns(verb: str, names: str) -> set[str]:
+    """The verb for each of these columns."""
+    return {f"{verb}({name})" for name in names.split()}
+
+
 EXPECTED = {
-    ("waypost_api", "links"): {"SELECT", "INSERT", "UPDATE"},
+    ("waypost_api", "links"): {
+        "SELECT",
+        *columns(
+            "INSERT",
+            "workspace_id short_code original_url destination_flags redirect_status expires_at title tags max_clicks "
+            "forward_query terms created_at updated_at",
+        ),
+        *columns(
+            "UPDATE",
+            "original_url destination_flags redirect_status expires_at title tags max_clicks forward_query terms "
+            "deleted_at",
+        ),
+    },
     ("waypost_api", "outbox"): {"INSERT"},
-    ("waypost_api", "click_budgets"): {"SELECT", "INSERT"},
+    ("waypost_api", "click_budgets"): {"SELECT", *columns("INSERT", "link_id workspace_id")},
     ("waypost_api", "link_terms"): {"SELECT", "INSERT", "DELETE"},
     ("waypost_api", "idempotency_keys"): {"SELECT", "INSERT", "UPDATE"},
-    ("waypost_redirect", "links"): {f"SELECT({column})" for column in LINKS_OF_REDIRECT},
+    ("waypost_api", "workspaces"): {*columns("SELECT", "id name created_at"), "UPDATE(name)"},
+    ("waypost_api", "members"): {"SELECT", "INSERT", *columns("UPDATE", "role name"), "DELETE"},
+    ("waypost_api", "api_keys"): {
+        *columns("SELECT", "id workspace_id name role scopes created_by created_at expires_at last_used_at revoked_at"),
+        *columns("INSERT", "id workspace_id name role scopes digest created_by expires_at"),
+        "UPDATE(revoked_at)",
+    },
+    ("waypost_api", "audit_log"): {
+        "SELECT",
+        *columns("INSERT", "workspace_id principal address action object details correlation_id"),
+    },
+    ("waypost_redirect", "links"): columns(
+        "SELECT",
+        "short_code original_url redirect_status version blocked_at deleted_at expires_at id created_at max_clicks "
+        "forward_query warned_at",
+    ),
     ("waypost_redirect", "click_budgets"): {"SELECT", "UPDATE(clicks_used)"},
-    ("waypost_relay", "outbox"): {"SELECT", "UPDATE(claimed_until)", "UPDATE(published_at)"},
+    ("waypost_redirect", "reports"): {"INSERT", *columns("SELECT", "link_id address created_at closed_at")},
+    ("waypost_relay", "outbox"): {"SELECT", *columns("UPDATE", "claimed_until published_at")},
     ("waypost_sweeper", "links"): {"SELECT", "UPDATE(expired_at)"},
     ("waypost_sweeper", "outbox"): {"INSERT"},
     ("waypost_sweeper", "click_budgets"): {"SELECT"},
     ("waypost_sweeper", "idempotency_keys"): {
-        *(f"SELECT({column})" for column in ("workspace_id", "principal", "method", "key", "created_at")),
+        *columns("SELECT", "workspace_id principal method key created_at"),
         "DELETE",
     },
     ("waypost_sweeper", "job_runs"): {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    ("waypost_identity", "workspaces"): {"SELECT"},
+    ("waypost_identity", "members"): columns("SELECT", "workspace_id subject role"),
+    ("waypost_identity", "api_keys"): {
+        *columns("SELECT", "id workspace_id role scopes digest expires_at last_used_at revoked_at"),
+        "UPDATE(last_used_at)",
+    },
+    ("waypost_operator", "workspaces"): {"SELECT", "INSERT"},
+    ("waypost_operator", "members"): {"INSERT"},
+    ("waypost_operator", "api_keys"): {*columns("SELECT", "id workspace_id role revoked_at expires_at"), "INSERT"},
+    ("waypost_operator", "audit_log"): {
+        "SELECT",
+        *columns("INSERT", "workspace_id principal address action object details correlation_id"),
+    },
+    ("waypost_operator", "links"): {"SELECT", *columns("UPDATE", "blocked_at blocked_reason")},
+    ("waypost_operator", "click_budgets"): {"SELECT"},
+    ("waypost_operator", "reports"): {"SELECT", "UPDATE(closed_at)"},
+    ("waypost_operator", "outbox"): {"INSERT"},
 }
+"""What each role may do with which table or column, and nothing else: a change here is a decision."""
 
 
 async def test_grants_are_exactly_these(owner: asyncpg.Connection) -> None:
@@ -69,6 +108,29 @@ async def test_grants_are_exactly_these(owner: asyncpg.Connection) -> None:
     assert found == EXPECTED
 
 
+async def test_nothing_is_granted_beside_the_tables(owner: asyncpg.Connection) -> None:
+    sequences = await owner.fetch(
+        "SELECT c.relname, a.grantee::regrole FROM pg_class c, aclexplode(c.relacl) a "
+        "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'S' AND a.grantee <> c.relowner"
+    )
+    functions = await owner.fetch(
+        "SELECT p.proname FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a "
+        "WHERE p.pronamespace = 'public'::regnamespace AND a.grantee <> p.proowner"
+    )
+    defaults = await owner.fetch("SELECT * FROM pg_default_acl")
+    grantable = await owner.fetch(
+        "SELECT grantee, table_name FROM information_schema.role_column_grants "
+        "WHERE table_schema = 'public' AND grantee <> current_user AND is_grantable = 'YES'"
+    )
+    everybody = await owner.fetch(
+        "SELECT table_name FROM information_schema.role_column_grants "
+        "WHERE table_schema = 'public' AND grantee = 'PUBLIC'"
+    )
+    assert (sequences, functions, defaults, grantable, everybody) == ([], [], [], [], [])
+    for role in JOB_ROLES:
+        assert not await owner.fetchval("SELECT has_schema_privilege($1, 'public', 'CREATE')", role)
+
+
 async def test_no_role_is_more_than_a_login(owner: asyncpg.Connection) -> None:
     rows = await owner.fetch("SELECT * FROM pg_roles WHERE rolname LIKE 'waypost\\_%'")
     assert sorted(row["rolname"] for row in rows) == sorted(JOB_ROLES)
@@ -88,6 +150,12 @@ async def test_no_role_is_more_than_a_login(owner: asyncpg.Connection) -> None:
     assert await owner.fetchval(member) == 0
 
 
+@pytest.fixture(scope="module")
+def shared(postgres: Server) -> Database:
+    """A database that no test changes."""
+    return postgres.make_database()
+
+
 @pytest.mark.parametrize(
     ("role", "statement"),
     [
@@ -95,7 +163,23 @@ async def test_no_role_is_more_than_a_login(owner: asyncpg.Connection) -> None:
         ("waypost_api", "TRUNCATE links"),
         ("waypost_api", "SELECT * FROM outbox"),
         ("waypost_api", "SELECT * FROM job_runs"),
-        ("waypost_api", "UPDATE workspaces SET name = 'mine'"),
+        ("waypost_api", "UPDATE links SET blocked_at = NULL"),
+        ("waypost_api", "UPDATE links SET blocked_reason = ''"),
+        ("waypost_api", "UPDATE workspaces SET id = id"),
+        ("waypost_api", "INSERT INTO workspaces (id, name) VALUES (gen_random_uuid(), 'mine')"),
+        ("waypost_api", "SELECT digest FROM api_keys"),
+        ("waypost_api", "UPDATE api_keys SET role = 'operator'"),
+        ("waypost_api", "UPDATE api_keys SET expires_at = NULL"),
+        ("waypost_api", "DELETE FROM api_keys"),
+        ("waypost_api", "DELETE FROM audit_log"),
+        ("waypost_api", "UPDATE audit_log SET principal = ''"),
+        (
+            "waypost_api",
+            "INSERT INTO audit_log (occurred_at, workspace_id, principal, address, action, object, correlation_id) "
+            "VALUES ('2001-01-01', gen_random_uuid(), 'x', '', 'x', '', '')",
+        ),
+        ("waypost_api", "SELECT * FROM reports"),
+        ("waypost_api", "INSERT INTO click_budgets (link_id, clicks_used) VALUES (1, 0)"),
         ("waypost_redirect", "SELECT * FROM links"),
         ("waypost_redirect", "SELECT workspace_id FROM links"),
         ("waypost_redirect", "UPDATE links SET blocked_at = now()"),
@@ -110,15 +194,44 @@ async def test_no_role_is_more_than_a_login(owner: asyncpg.Connection) -> None:
         ("waypost_relay", "UPDATE outbox SET payload = ''"),
         ("waypost_relay", "DELETE FROM outbox"),
         ("waypost_rollup", "SELECT short_code FROM links"),
+        ("waypost_redirect", "SELECT comment FROM reports"),
+        ("waypost_redirect", "SELECT * FROM members"),
+        ("waypost_redirect", "SELECT * FROM api_keys"),
+        ("waypost_redirect", "SELECT * FROM audit_log"),
+        ("waypost_identity", "SELECT short_code FROM links"),
+        ("waypost_identity", "SELECT name FROM members"),
+        ("waypost_identity", "UPDATE api_keys SET revoked_at = NULL"),
+        ("waypost_identity", "UPDATE api_keys SET digest = ''"),
+        (
+            "waypost_identity",
+            "INSERT INTO members (workspace_id, subject, role) SELECT id, 'me', 'owner' FROM workspaces",
+        ),
+        ("waypost_identity", "SELECT * FROM audit_log"),
+        ("waypost_operator", "SELECT digest FROM api_keys"),
+        ("waypost_operator", "UPDATE api_keys SET revoked_at = NULL"),
+        ("waypost_operator", "UPDATE members SET role = 'owner'"),
+        ("waypost_operator", "SELECT subject FROM members"),
+        ("waypost_operator", "UPDATE links SET original_url = ''"),
+        ("waypost_operator", "UPDATE links SET deleted_at = now()"),
+        ("waypost_operator", "DELETE FROM reports"),
+        ("waypost_operator", "UPDATE reports SET comment = ''"),
+        ("waypost_operator", "DELETE FROM audit_log"),
+        ("waypost_operator", "UPDATE workspaces SET name = 'mine'"),
         ("waypost_sweeper", "UPDATE links SET deleted_at = now()"),
         ("waypost_sweeper", "DELETE FROM links"),
         *((role, "CREATE TABLE public.mine (id int)") for role in JOB_ROLES),
         *((role, "ALTER TABLE links DISABLE TRIGGER ALL") for role in JOB_ROLES),
         *((role, "DELETE FROM schema_migrations") for role in JOB_ROLES),
+        *((role, "ALTER TABLE links DISABLE ROW LEVEL SECURITY") for role in JOB_ROLES),
+        *((role, "ALTER TABLE links NO FORCE ROW LEVEL SECURITY") for role in JOB_ROLES),
+        *((role, "CREATE POLICY mine ON links USING (true)") for role in JOB_ROLES),
+        *((role, "TRUNCATE audit_log") for role in JOB_ROLES),
+        *((role, "SET session_replication_role = replica") for role in JOB_ROLES),
+        *((role, f"SET ROLE {other}") for role in JOB_ROLES for other in (*JOB_ROLES, OWNER) if other != role),
     ],
 )
-async def test_a_role_cannot_do_what_is_not_its_job(database: Database, role: str, statement: str) -> None:
-    connection = await asyncpg.connect(database.url(role))
+async def test_a_role_cannot_do_what_is_not_its_job(shared: Database, role: str, statement: str) -> None:
+    connection = await asyncpg.connect(shared.url(role))
     try:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(statement)

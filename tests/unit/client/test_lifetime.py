@@ -12,10 +12,18 @@ import grpc
 import pytest
 import uvloop
 
+from tests.support.account_server import AccountServer
 from tests.support.answering import Call, Ended
 from tests.support.link_server import LinkServer, serving
 from tests.support.waiting import until
 from waypost import Client, errors
+from waypost.api.v1 import (
+    abuse_service_pb2,
+    audit_service_pb2,
+    key_service_pb2,
+    member_service_pb2,
+    workspace_service_pb2,
+)
 from waypost.client import ClientClosed, NewLink, RemoteError, Unreachable
 from waypost.client.channel import MAX_ATTEMPTS
 
@@ -70,6 +78,54 @@ async def test_every_method_is_tried_again(client: Client, server: LinkServer) -
     methods = [call.method for call in server.calls]
     assert len(methods) == 2 * len(calls)
     assert methods[::2] == methods[1::2]
+
+
+async def test_what_does_twice_what_it_is_asked_twice_is_tried_once(member: Client, accounts: AccountServer) -> None:
+    await member.members.add("ann", "owner")
+    key_id = (await member.keys.create("k")).key.key_id
+    report_id = await member.abuse.report("bad")
+    repeated: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+        "ListWorkspaces": member.workspaces.list_page,
+        "GetWorkspace": member.workspaces.get,
+        "UpdateWorkspace": lambda: member.workspaces.rename("x"),
+        "GetCaller": member.workspaces.whoami,
+        "ListMembers": member.members.list_page,
+        "UpdateMember": lambda: member.members.update("ann", name="x"),
+        "ListKeys": member.keys.list_page,
+        "GetKey": lambda: member.keys.get(key_id),
+        "RevokeKey": lambda: member.keys.revoke(key_id),
+        "ListAuditEvents": member.audit.list_page,
+        "ListReports": member.abuse.reports_page,
+        "CloseReport": lambda: member.abuse.close(report_id),
+        "BlockLink": lambda: member.abuse.block("bad", "x"),
+        "UnblockLink": lambda: member.abuse.unblock("bad", "x"),
+        "ListBlockedLinks": member.abuse.blocked_page,
+    }
+    once: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+        "CreateWorkspace": lambda: member.workspaces.create("x"),
+        "AddMember": lambda: member.members.add("bob", "viewer"),
+        "RemoveMember": lambda: member.members.remove("ann"),
+        "CreateKey": lambda: member.keys.create("x"),
+        "ReportLink": lambda: member.abuse.report("bad"),
+    }
+    services = [
+        module.DESCRIPTOR.services_by_name.values()
+        for module in (workspace_service_pb2, member_service_pb2, key_service_pb2, audit_service_pb2, abuse_service_pb2)
+    ]
+    assert repeated.keys() | once.keys() == {
+        method.name for found in services for service in found for method in service.methods
+    }
+    for method, call in repeated.items():
+        accounts.calls.clear()
+        accounts.before = failing(1, AWAY)
+        await call()
+        assert [one.method for one in accounts.calls] == [method, method]
+    for method, call in once.items():
+        accounts.calls.clear()
+        accounts.before = failing(1, AWAY)
+        with pytest.raises(Unreachable):
+            await call()
+        assert [one.method for one in accounts.calls] == [method]
 
 
 async def test_a_change_whose_answer_was_lost_is_made_once(client: Client, server: LinkServer) -> None:

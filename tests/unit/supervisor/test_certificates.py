@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +39,15 @@ def files(tmp_path: Path) -> CertificateFiles:
 def put(files: CertificateFiles, pair: Pair) -> None:
     files.cert.write_text(pair.chain)
     files.key.write_text(pair.key)
+
+
+def der(text: str) -> bytes:
+    """The first thing in PEM, as its bytes."""
+    return base64.b64decode(text.partition("-----\n")[2].partition("-----")[0])
+
+
+def pem(content: bytes, label: str) -> str:
+    return f"-----BEGIN {label}-----\n{base64.encodebytes(content).decode()}-----END {label}-----\n"
 
 
 def refused(files: CertificateFiles, now: datetime = NOW) -> str:
@@ -159,6 +170,25 @@ def test_a_certificate_that_is_none(files: CertificateFiles, cert: str, said: st
 def test_a_key_that_is_none(files: CertificateFiles, key: str, said: str) -> None:
     files.key.write_text(key)
     assert refused(files).startswith(f"WAYPOST_TLS_KEY: {files.key} {said}")
+
+
+def test_whatever_is_spoilt_is_refused_by_the_one_error(files: CertificateFiles) -> None:
+    spoiler = random.Random(7)
+    outcomes = set()
+    for number in range(1500):
+        spoilt = bytearray(der(PAIR.key if number % 3 == 0 else PAIR.chain))
+        for _ in range(spoiler.choice([1, 1, 2, 5])):
+            spoilt[spoiler.randrange(len(spoilt))] = spoiler.randrange(256)
+        put(files, PAIR)
+        (files.key if number % 3 == 0 else files.cert).write_text(
+            pem(bytes(spoilt), "PRIVATE KEY" if number % 3 == 0 else "CERTIFICATE")
+        )
+        try:
+            certificates.read(files, NOW)
+            outcomes.add("served")
+        except BadCertificate as error:
+            outcomes.add("InvalidVersion" if "InvalidVersion" in str(error) else "refused")
+    assert outcomes == {"served", "refused", "InvalidVersion"}
 
 
 def test_a_key_of_another_certificate(files: CertificateFiles) -> None:

@@ -47,6 +47,10 @@ BEGIN
 END
 $$;
 
+ALTER TABLE workspaces
+  DROP CONSTRAINT workspaces_name_check,
+  ADD CONSTRAINT workspaces_name_check CHECK (char_length(name) BETWEEN 1 AND 128);
+
 CREATE TABLE members (
   workspace_id  uuid         NOT NULL REFERENCES workspaces (id),
   subject       text         COLLATE "C" NOT NULL
@@ -75,7 +79,7 @@ CREATE TABLE api_keys (
                              CONSTRAINT api_keys_role_check CHECK (role IN ('viewer', 'editor', 'owner', 'operator')),
   scopes        text[]       NOT NULL DEFAULT '{}' CONSTRAINT api_keys_scopes_check CHECK (cardinality(scopes) <= 32),
   digest        bytea        NOT NULL CONSTRAINT api_keys_digest_check CHECK (octet_length(digest) = 32),
-  created_by    text         NOT NULL CONSTRAINT api_keys_created_by_check CHECK (octet_length(created_by) <= 300),
+  created_by    text         NOT NULL CONSTRAINT api_keys_created_by_check CHECK (char_length(created_by) <= 300),
   created_at    timestamptz  NOT NULL DEFAULT clock_timestamp(),
   expires_at    timestamptz,
   last_used_at  timestamptz,
@@ -83,6 +87,7 @@ CREATE TABLE api_keys (
 );
 
 CREATE INDEX api_keys_by_workspace ON api_keys (workspace_id, created_at, id);
+CREATE INDEX api_keys_live ON api_keys (workspace_id) WHERE revoked_at IS NULL;
 
 COMMENT ON TABLE api_keys IS 'Keys of programs. Rows are never deleted: an id is never handed out again.';
 COMMENT ON COLUMN api_keys.id IS 'What stands before the dot of a key; no secret.';
@@ -97,12 +102,13 @@ COMMENT ON COLUMN api_keys.expires_at IS 'First instant at which it counts for n
 COMMENT ON COLUMN api_keys.last_used_at IS 'When it was last used, up to a minute late; null: never.';
 COMMENT ON COLUMN api_keys.revoked_at IS 'When it was revoked; null: it is not.';
 COMMENT ON INDEX api_keys_by_workspace IS 'Lists of one workspace''s keys.';
+COMMENT ON INDEX api_keys_live IS 'How many keys of a workspace are not revoked.';
 
 CREATE TABLE audit_log (
   id              bigint       GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   workspace_id    uuid         NOT NULL,
   occurred_at     timestamptz  NOT NULL DEFAULT clock_timestamp(),
-  principal       text         NOT NULL CONSTRAINT audit_log_principal_check CHECK (octet_length(principal) BETWEEN 1 AND 300),
+  principal       text         NOT NULL CONSTRAINT audit_log_principal_check CHECK (char_length(principal) BETWEEN 1 AND 300),
   address         text         NOT NULL CONSTRAINT audit_log_address_check CHECK (octet_length(address) <= 64),
   action          text         COLLATE "C" NOT NULL
                                CONSTRAINT audit_log_action_check CHECK (octet_length(action) BETWEEN 1 AND 64),

@@ -13,9 +13,10 @@ from gateway.accounts.handlers.keys import KeyHandlers
 from gateway.accounts.handlers.members import MemberHandlers
 from gateway.accounts.handlers.workspaces import WorkspaceHandlers
 from gateway.accounts.services import AuditService, KeyService, MemberService, WorkspaceService
+from tests.support.identities import as_role
 from tests.support.memory_accounts import NOW, Accounts, MemoryAccounts
 from tests.support.memory_storage import MemoryStorage
-from waypost.access.identity import ROLE_SCOPES, Identity, Role, Scope
+from waypost.access.identity import Identity, Role, Scope
 from waypost.accounts import Member, Workspace
 from waypost.audit import AuditEvent
 from waypost.errors import InvalidFields
@@ -29,8 +30,13 @@ PEPPERS = (b"p" * 32, b"q" * 32)
 
 def caller(role: Role = Role.OWNER, *scopes: Scope, principal: str = "", workspace_id: UUID = HERE) -> Identity:
     """Somebody of this role, with all of its scopes or these."""
-    allowed = frozenset(scopes) or ROLE_SCOPES[role]
-    return Identity(principal or f"user:{role.value}", workspace_id, role, allowed, "192.0.2.0")
+    return as_role(
+        role,
+        workspace_id,
+        principal=principal or f"user:{role.value}",
+        scopes=frozenset(scopes) or None,
+        address="192.0.2.0",
+    )
 
 
 OWNER = caller()
