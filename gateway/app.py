@@ -177,10 +177,11 @@ def _account_services(
     settings: Settings, pools: _Pools, control: AccessControl, clock: ServerClock
 ) -> Sequence[object]:
     storage, reader = PostgresStorage(pools.api, settings.public_url), PostgresAccountReader(pools.api)
-    workspaces = WorkspaceHandlers(storage, reader, PostgresWorkspaces(pools.operators), control.credentials)
+    fold = str.lower if settings.jwt_subject_claim == "email" else str
+    workspaces = WorkspaceHandlers(storage, reader, PostgresWorkspaces(pools.operators), control.credentials, fold)
     return (
         WorkspaceService(workspaces),
-        MemberService(MemberHandlers(storage, reader)),
+        MemberService(MemberHandlers(storage, reader, fold)),
         KeyService(KeyHandlers(storage, reader, clock, settings.peppers())),
         AuditService(AuditHandlers(PostgresAuditReader(pools.api, pools.operators))),
     )

@@ -10,11 +10,10 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-import structlog
-
 from gateway.cache import Mark, RedirectCache
+from gateway.lasting import Lasting
 from waypost.audit import AuditEntry
-from waypost.errors import IdempotencyKeyInUse, WaypostError
+from waypost.errors import IdempotencyKeyInUse
 from waypost.model import EventType, IdempotencyKey, Link, LinkEvent, Redirect
 from waypost.ports import Storage, UnitOfWork
 
@@ -47,8 +46,7 @@ class Transactions:
     def __init__(self, storage: Storage, cache: RedirectCache) -> None:
         self._storage = storage
         self._cache = cache
-        # Kept so that those whose callers have gone are not collected before they are done.
-        self._under_way: set[asyncio.Future[Any]] = set()
+        self._lasting = Lasting()
         # Gone with the last that holds or waits for it.
         self._turns: WeakValueDictionary[tuple[object, ...], asyncio.Lock] = WeakValueDictionary()
 
@@ -69,14 +67,7 @@ class Transactions:
         `DependencyUnavailable`.
         """
         async with self._turn(reply.key):
-            future = asyncio.ensure_future(self._run(workspace_id, change, reply))
-            self._under_way.add(future)
-            future.add_done_callback(self._under_way.discard)
-            try:
-                return await asyncio.shield(future)
-            except asyncio.CancelledError:
-                future.add_done_callback(_look_at)
-                raise
+            return await self._lasting.run(self._run(workspace_id, change, reply))
 
     @asynccontextmanager
     async def _turn(self, key: IdempotencyKey | None) -> AsyncIterator[None]:
@@ -125,13 +116,6 @@ class Transactions:
             self._cache.put(redirect_of(event.link), since)
         else:
             self._cache.invalidate(event.link.short_code, event.link.version)
-
-
-def _look_at(future: asyncio.Future[Any]) -> None:
-    """Logs a defect that nobody waits to hear of; other errors concern only who has gone."""
-    error = None if future.cancelled() else future.exception()
-    if error is not None and not isinstance(error, WaypostError):
-        structlog.get_logger().error("change failed after its caller had gone", exc_info=error)
 
 
 def redirect_of(link: Link) -> Redirect:

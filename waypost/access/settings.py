@@ -169,7 +169,8 @@ class TokenSettings(JwtSettings, ServiceSettings):
 
     def operator_subjects(self) -> frozenset[str]:
         """`operators`, parsed."""
-        return frozenset(_by_comma(self.operators))
+        named = self.operators.lower() if self.jwt_subject_claim == "email" else self.operators
+        return frozenset(_by_comma(named))
 
     def identity_dsn(self) -> str:
         """How to reach the database as the role `waypost_identity`; empty: there is none."""

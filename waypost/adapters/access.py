@@ -40,10 +40,12 @@ async def access_control(
     Without a database, or without a pepper, no API key counts. `anonymous`: see `Access`.
     """
     tasks: list[Callable[[], Coroutine[Any, Any, None]]] = []
+    checks: list[Check] = []
     tokens: TokenVerifier | None = None
     if (source := source_for(settings)) is not None:
         tokens = TokenVerifier(source, settings.claim_rules())
         tasks.append(source.run)
+        checks.append(Check("jwks", source.check, required=False))
     dsn = settings.identity_dsn() if settings.peppers() else ""
     # Short: what is not known within its age is not known.
     postgres = Postgres(
@@ -71,14 +73,14 @@ async def access_control(
         exempt=frozenset({HEALTH_CHECK}),
     )
     if credentials is None:
-        yield AccessControl(gate, tuple(tasks), (), None)
+        yield AccessControl(gate, tuple(tasks), tuple(checks), None)
         return
     async with postgres:
         try:
             yield AccessControl(
                 gate,
                 (*tasks, authenticator.run),
-                (Check("identity", postgres.check, required=False),),
+                (*checks, Check("identity", postgres.check, required=False)),
                 credentials,
             )
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -23,14 +23,19 @@ _NOT_YET = datetime.max.replace(tzinfo=UTC)
 
 
 class MemberHandlers:
-    """The use cases of MemberService. All raise `InvalidFields` and `DependencyUnavailable`."""
+    """The use cases of MemberService. All raise `InvalidFields` and `DependencyUnavailable`.
 
-    def __init__(self, storage: Storage, reader: AccountReader) -> None:
+    `fold` writes a subject as tokens have it (addresses in lower case).
+    """
+
+    def __init__(self, storage: Storage, reader: AccountReader, fold: Callable[[str], str] = str) -> None:
         self._storage = storage
         self._reader = reader
+        self._fold = fold
 
     async def add(self, request: AddMember, caller: Caller) -> Member:
         """Adds somebody. Raises `PermissionDenied`, `MemberExists`, `TooMany`."""
+        request = replace(request, subject=self._fold(request.subject))
         violations = Violations(request.malformed)
         violations.collect(lambda: subject_of(request.subject))
         role = Role.VIEWER
@@ -63,6 +68,7 @@ class MemberHandlers:
 
     async def update(self, request: UpdateMember, caller: Caller) -> Member:
         """Changes a member's role or name. Raises `ResourceNotFound`, `PermissionDenied`, `LastOwner`."""
+        request = replace(request, subject=self._fold(request.subject))
         violations = Violations(request.malformed)
         violations.collect(lambda: subject_of(request.subject))
         role = violations.collect(lambda: member_role(request.role)) if request.role is not None else None
@@ -86,7 +92,7 @@ class MemberHandlers:
 
     async def remove(self, subject: str, caller: Caller) -> Member:
         """Takes a member out; returns the one that was. Raises `ResourceNotFound`, `PermissionDenied`, `LastOwner`."""
-        subject_of(subject)
+        subject = subject_of(self._fold(subject))
         async with self._storage.unit_of_work(caller.workspace_id) as work:
             member = await _lock(work, subject)
             require_grant(caller.identity, member.role)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID, uuid4
 
 from gateway.accounts.fields import name_of, page_size, subject_of
@@ -24,12 +24,18 @@ _LIST = PageTokens("workspaces")
 class WorkspaceHandlers:
     """The use cases of WorkspaceService. All raise `DependencyUnavailable`.
 
-    `memberships` None: nobody is a member of anything, since there are no tokens here.
+    `memberships` None: nobody is a member of anything, since there are no tokens here. `fold` as for members.
     """
 
     def __init__(
-        self, storage: Storage, reader: AccountReader, workspaces: Workspaces, memberships: Memberships | None
+        self,
+        storage: Storage,
+        reader: AccountReader,
+        workspaces: Workspaces,
+        memberships: Memberships | None,
+        fold: Callable[[str], str] = str,
     ) -> None:
+        self._fold = fold
         self._storage = storage
         self._reader = reader
         self._workspaces = workspaces
@@ -37,6 +43,7 @@ class WorkspaceHandlers:
 
     async def create(self, name: str, owner_subject: str, identity: Identity, correlation_id: str) -> Workspace:
         """Makes a workspace, for operators; with its first owner, if one is named. Raises `InvalidFields`."""
+        owner_subject = self._fold(owner_subject)
         violations = Violations()
         kept = violations.collect(lambda: name_of(name)) or ""
         if owner_subject:

@@ -23,27 +23,35 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Command:
-    """`waypost links …` for the server at `address`."""
+    """`waypost …`, or of it what `group` names, for the server at `address`."""
 
     address: str
+    group: tuple[str, ...] = ()
 
     def __call__(self, *words: str, stdin: str | bytes | None = None, **env: str) -> Result:
         """What became of it."""
-        runner = CliRunner(env={"WAYPOST_SERVER": self.address, **env})
-        result = runner.invoke(cli, ["links", *words], input=stdin, prog_name="waypost")
+        # Nobody's key but those that a test gives.
+        runner = CliRunner(env={"WAYPOST_SERVER": self.address, "WAYPOST_DATA_DIR": "/nonexistent", **env})
+        result = runner.invoke(cli, [*self.group, *words], input=stdin, prog_name="waypost")
         # A defect is no refusal.
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result
 
-    def said(self, *words: str, stdin: str | bytes | None = None) -> str:
+    def said(self, *words: str, stdin: str | bytes | None = None, **env: str) -> str:
         """What it prints when all is well."""
-        result = self(*words, stdin=stdin)
+        result = self(*words, stdin=stdin, **env)
         assert (result.exit_code, result.stderr) == (0, ""), result.stderr
         return result.stdout
 
-    def json(self, *words: str) -> Any:
+    def json(self, *words: str, **env: str) -> Any:
         """The same, as JSON."""
-        return json.loads(self.said(*words, "--json"))
+        return json.loads(self.said(*words, "--json", **env))
+
+    def refused(self, *words: str, code: int = 1, **env: str) -> str:
+        """What it says when it is refused with this exit code; nothing else is printed."""
+        result = self(*words, **env)
+        assert (result.exit_code, result.stdout) == (code, ""), result.output
+        return result.stderr.removeprefix("waypost: ").removesuffix("\n")
 
     def make(self, *words: str) -> str:
         """The short code of a new link."""
@@ -72,4 +80,10 @@ def address() -> Iterator[str]:
 @pytest.fixture
 def links(address: str) -> Command:
     """`waypost links`."""
+    return Command(address, ("links",))
+
+
+@pytest.fixture
+def waypost(address: str) -> Command:
+    """`waypost`."""
     return Command(address)

@@ -38,6 +38,7 @@ class ExportFile:
     def __init__(self, path: Path, *, resume: bool) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (0 if resume else os.O_EXCL)
         self._path = path
+        self._made = not resume
         self._descriptor = os.open(path, flags, 0o600)
         self.reached: Reached | None = None
         try:
@@ -57,6 +58,9 @@ class ExportFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # One in which there is nothing would only be in the way of the next attempt.
+        if error is not None and self._made and os.fstat(self._descriptor).st_size == 0:
+            self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
     def write(self, lines: Sequence[str]) -> None:

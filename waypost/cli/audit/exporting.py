@@ -23,7 +23,7 @@ from waypost.cli.patience import patiently
 from waypost.cli.session import refused
 from waypost.cli.show import timestamp
 from waypost.cli.usage import WrongUsage
-from waypost.client import AuditEvent
+from waypost.client import AuditEvent, Client, Listed
 from waypost.errors import WaypostError
 from waypost.settings import BadSettings
 
@@ -52,7 +52,7 @@ def export(env: Mapping[str, str], target: Target, *, as_json: bool, output: str
     progress = _Progress()
     try:
         if output == "-":
-            asyncio.run(_export(access, conditions, _to_standard_output, progress))
+            asyncio.run(_export(access, conditions, _to_standard_output, progress, frozenset()))
         else:
             with ExportFile(Path(output), resume=resume) as file:
                 narrowed, written = _behind(conditions, file.reached)
@@ -66,9 +66,9 @@ def export(env: Mapping[str, str], target: Target, *, as_json: bool, output: str
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _cut_off(
-            fail(FAILED, f"{output} cannot be written: {error.strerror or error}", as_json), progress, output, as_json
-        )
+        where = "standard output" if output == "-" else output
+        why = f"{where} cannot be written: {error.strerror or error}"
+        return _cut_off(fail(FAILED, why, as_json), progress, output, as_json)
     except WaypostError as error:
         return _cut_off(refused(error, access, as_json), progress, output, as_json)
     except KeyboardInterrupt:
@@ -95,32 +95,28 @@ def _behind(conditions: Conditions, reached: Reached | None) -> tuple[Conditions
 
 
 async def _export(
-    access: Access,
-    conditions: Conditions,
-    write: Write,
-    progress: _Progress,
-    written: frozenset[str] = frozenset(),
+    access: Access, conditions: Conditions, write: Write, progress: _Progress, written: frozenset[str]
 ) -> None:
-    token = ""
     async with access.client() as client:
+        page = await _page(conditions, client, "")
         while True:
-            page = await patiently(
-                lambda token=token: conditions.page_after(client, PAGE_SIZE, token),  # type: ignore[misc]
-                "so many pages of events",
-            )
             events = [event for event in page.items if event.event_id not in written]
             if events:
                 write([json_text(event_object(event), indent=None) for event in events])
                 progress.count += len(events)
                 progress.last = events[-1]
-            token = page.next_page_token
-            if not token:
+            if not page.next_page_token:
                 return
+            page = await _page(conditions, client, page.next_page_token)
+
+
+async def _page(conditions: Conditions, client: Client, token: str) -> Listed[AuditEvent]:
+    return await patiently(lambda: conditions.page_after(client, PAGE_SIZE, token), "so many pages of events")
 
 
 def _to_standard_output(lines: Sequence[str]) -> None:
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-    sys.stdout.flush()
+    sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode())
+    sys.stdout.buffer.flush()
 
 
 def _cut_off(exit_code: int, progress: _Progress, output: str, as_json: bool) -> int:
