@@ -40,7 +40,7 @@ def report_from_proto(request: pb.ReportLinkRequest) -> ReportLink:
 
 def list_from_proto(request: pb.ListReportsRequest) -> ListReports:
     """The request as values."""
-    return ListReports(request.page_size, request.page_token, request.closed, request.short_code)
+    return ListReports(request.page_size, request.page_token, request.closed, request.link)
 
 
 def report_to_proto(report: Report) -> pb.Report:

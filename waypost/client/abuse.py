@@ -66,7 +66,7 @@ class Abuse(Service["AbuseServiceAsyncStub"]):
         request = pb.ListReportsRequest()
         fill(
             request,
-            {"closed": closed, "short_code": short_code, "page_size": page_size, "page_token": page_token},
+            {"closed": closed, "link": short_code, "page_size": page_size, "page_token": page_token},
         )
         answer = await self._call(lambda stub: stub.ListReports, request, timeout)
         return Listed(tuple(map(report_from_proto, answer.reports)), answer.next_page_token)

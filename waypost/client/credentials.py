@@ -12,6 +12,9 @@ from waypost.client.channel import Server
 # What the value of a header can hold. Anything else would be refused by gRPC in words that repeat it.
 _VISIBLE = re.compile(r"[!-~]+")
 
+MAX_BYTES = 8192
+"""Of a key or a token: servers take no more, and say so by hanging up."""
+
 Token = str | Callable[[], str]
 """A token, or a function that returns the present one: it is asked before each call, so it should only look it up."""
 
@@ -32,6 +35,8 @@ class Credentials:
             raise ValueError("api_key and token exclude each other: a call has one caller")
         if self.api_key and not (self.api_key.startswith("wp_") and _VISIBLE.fullmatch(self.api_key)):
             raise ValueError("api_key must be a whole key: it begins with wp_ and has neither spaces nor line breaks")
+        if len(self.api_key) > MAX_BYTES:
+            raise ValueError(f"api_key must be at most {MAX_BYTES:,} bytes")
         if isinstance(self.token, str) and self.token:
             _check_token(self.token)
         if self.workspace:
@@ -70,6 +75,8 @@ class Credentials:
 def _check_token(token: str) -> str:
     if not _VISIBLE.fullmatch(token):
         raise ValueError("token must be a whole token, without `Bearer`, spaces and line breaks")
+    if len(token) > MAX_BYTES:
+        raise ValueError(f"token must be at most {MAX_BYTES:,} bytes")
     return token
 
 

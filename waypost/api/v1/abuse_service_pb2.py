@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"waypost/api/v1/abuse_service.proto\x12\x0ewaypost.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x01\n\x11ReportLinkRequest\x12\x12\n\x04link\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x36\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32\x1e.waypost.api.v1.ReportCategoryB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63omment\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63ontact\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"\'\n\x12ReportLinkResponse\x12\x11\n\treport_id\x18\x01 \x01(\t\"\x9f\x02\n\x06Report\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x12\n\nshort_code\x18\x02 \x01(\t\x12\x30\n\x08\x63\x61tegory\x18\x03 \x01(\x0e\x32\x1e.waypost.api.v1.ReportCategory\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x0f\n\x07\x63ontact\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tclosed_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0coriginal_url\x18\x08 \x01(\t\x12\x0f\n\x07\x62locked\x18\t \x01(\x08\x12\x14\n\x0cworkspace_id\x18\n \x01(\t\"w\n\x12ListReportsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x63losed\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x18\n\nshort_code\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"W\n\x13ListReportsResponse\x12\'\n\x07reports\x18\x01 \x03(\x0b\x32\x16.waypost.api.v1.Report\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x12\x43loseReportRequest\x12\x17\n\treport_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"B\n\x10\x42lockLinkRequest\x12\x18\n\nshort_code\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"D\n\x12UnblockLinkRequest\x12\x18\n\nshort_code\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\x8d\x01\n\x0b\x42lockedLink\x12\x12\n\nshort_code\x18\x01 \x01(\t\x12\x14\n\x0coriginal_url\x18\x02 \x01(\t\x12\x14\n\x0cworkspace_id\x18\x03 \x01(\t\x12.\n\nblocked_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x05 \x01(\t\"L\n\x17ListBlockedLinksRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"_\n\x18ListBlockedLinksResponse\x12*\n\x05links\x18\x01 \x03(\x0b\x32\x1b.waypost.api.v1.BlockedLink\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xbe\x01\n\x0eReportCategory\x12\x1f\n\x1bREPORT_CATEGORY_UNSPECIFIED\x10\x00\x12\x1c\n\x18REPORT_CATEGORY_PHISHING\x10\x01\x12\x1b\n\x17REPORT_CATEGORY_MALWARE\x10\x02\x12\x18\n\x14REPORT_CATEGORY_SPAM\x10\x03\x12\x1b\n\x17REPORT_CATEGORY_ILLEGAL\x10\x04\x12\x19\n\x15REPORT_CATEGORY_OTHER\x10\x05\x32\xfe\x05\n\x0c\x41\x62useService\x12n\n\nReportLink\x12!.waypost.api.v1.ReportLinkRequest\x1a\".waypost.api.v1.ReportLinkResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/report:\x01*\x12u\n\x0bListReports\x12\".waypost.api.v1.ListReportsRequest\x1a#.waypost.api.v1.ListReportsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/abuse/reports\x12}\n\x0b\x43loseReport\x12\".waypost.api.v1.CloseReportRequest\x1a\x16.waypost.api.v1.Report\"2\x82\xd3\xe4\x93\x02,\"\'/api/v1/abuse/reports/{report_id}:close:\x01*\x12}\n\tBlockLink\x12 .waypost.api.v1.BlockLinkRequest\x1a\x1b.waypost.api.v1.BlockedLink\"1\x82\xd3\xe4\x93\x02+\"&/api/v1/abuse/links/{short_code}:block:\x01*\x12\x83\x01\n\x0bUnblockLink\x12\".waypost.api.v1.UnblockLinkRequest\x1a\x1b.waypost.api.v1.BlockedLink\"3\x82\xd3\xe4\x93\x02-\"(/api/v1/abuse/links/{short_code}:unblock:\x01*\x12\x82\x01\n\x10ListBlockedLinks\x12\'.waypost.api.v1.ListBlockedLinksRequest\x1a(.waypost.api.v1.ListBlockedLinksResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/abuse/linksb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"waypost/api/v1/abuse_service.proto\x12\x0ewaypost.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x01\n\x11ReportLinkRequest\x12\x12\n\x04link\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x36\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32\x1e.waypost.api.v1.ReportCategoryB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63omment\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63ontact\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"\'\n\x12ReportLinkResponse\x12\x11\n\treport_id\x18\x01 \x01(\t\"\x9f\x02\n\x06Report\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x12\n\nshort_code\x18\x02 \x01(\t\x12\x30\n\x08\x63\x61tegory\x18\x03 \x01(\x0e\x32\x1e.waypost.api.v1.ReportCategory\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x0f\n\x07\x63ontact\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tclosed_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0coriginal_url\x18\x08 \x01(\t\x12\x0f\n\x07\x62locked\x18\t \x01(\x08\x12\x14\n\x0cworkspace_id\x18\n \x01(\t\"q\n\x12ListReportsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x63losed\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x12\n\x04link\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"W\n\x13ListReportsResponse\x12\'\n\x07reports\x18\x01 \x03(\x0b\x32\x16.waypost.api.v1.Report\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x12\x43loseReportRequest\x12\x17\n\treport_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"B\n\x10\x42lockLinkRequest\x12\x18\n\nshort_code\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"D\n\x12UnblockLinkRequest\x12\x18\n\nshort_code\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\x8d\x01\n\x0b\x42lockedLink\x12\x12\n\nshort_code\x18\x01 \x01(\t\x12\x14\n\x0coriginal_url\x18\x02 \x01(\t\x12\x14\n\x0cworkspace_id\x18\x03 \x01(\t\x12.\n\nblocked_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x05 \x01(\t\"L\n\x17ListBlockedLinksRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"_\n\x18ListBlockedLinksResponse\x12*\n\x05links\x18\x01 \x03(\x0b\x32\x1b.waypost.api.v1.BlockedLink\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xbe\x01\n\x0eReportCategory\x12\x1f\n\x1bREPORT_CATEGORY_UNSPECIFIED\x10\x00\x12\x1c\n\x18REPORT_CATEGORY_PHISHING\x10\x01\x12\x1b\n\x17REPORT_CATEGORY_MALWARE\x10\x02\x12\x18\n\x14REPORT_CATEGORY_SPAM\x10\x03\x12\x1b\n\x17REPORT_CATEGORY_ILLEGAL\x10\x04\x12\x19\n\x15REPORT_CATEGORY_OTHER\x10\x05\x32\xfe\x05\n\x0c\x41\x62useService\x12n\n\nReportLink\x12!.waypost.api.v1.ReportLinkRequest\x1a\".waypost.api.v1.ReportLinkResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/report:\x01*\x12u\n\x0bListReports\x12\".waypost.api.v1.ListReportsRequest\x1a#.waypost.api.v1.ListReportsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/abuse/reports\x12}\n\x0b\x43loseReport\x12\".waypost.api.v1.CloseReportRequest\x1a\x16.waypost.api.v1.Report\"2\x82\xd3\xe4\x93\x02,\"\'/api/v1/abuse/reports/{report_id}:close:\x01*\x12}\n\tBlockLink\x12 .waypost.api.v1.BlockLinkRequest\x1a\x1b.waypost.api.v1.BlockedLink\"1\x82\xd3\xe4\x93\x02+\"&/api/v1/abuse/links/{short_code}:block:\x01*\x12\x83\x01\n\x0bUnblockLink\x12\".waypost.api.v1.UnblockLinkRequest\x1a\x1b.waypost.api.v1.BlockedLink\"3\x82\xd3\xe4\x93\x02-\"(/api/v1/abuse/links/{short_code}:unblock:\x01*\x12\x82\x01\n\x10ListBlockedLinks\x12\'.waypost.api.v1.ListBlockedLinksRequest\x1a(.waypost.api.v1.ListBlockedLinksResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/abuse/linksb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,8 +48,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTREPORTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
   _globals['_LISTREPORTSREQUEST'].fields_by_name['closed']._loaded_options = None
   _globals['_LISTREPORTSREQUEST'].fields_by_name['closed']._serialized_options = b'\342A\001\001'
-  _globals['_LISTREPORTSREQUEST'].fields_by_name['short_code']._loaded_options = None
-  _globals['_LISTREPORTSREQUEST'].fields_by_name['short_code']._serialized_options = b'\342A\001\001'
+  _globals['_LISTREPORTSREQUEST'].fields_by_name['link']._loaded_options = None
+  _globals['_LISTREPORTSREQUEST'].fields_by_name['link']._serialized_options = b'\342A\001\001'
   _globals['_CLOSEREPORTREQUEST'].fields_by_name['report_id']._loaded_options = None
   _globals['_CLOSEREPORTREQUEST'].fields_by_name['report_id']._serialized_options = b'\342A\001\002'
   _globals['_BLOCKLINKREQUEST'].fields_by_name['short_code']._loaded_options = None
@@ -76,8 +76,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ABUSESERVICE'].methods_by_name['UnblockLink']._serialized_options = b'\202\323\344\223\002-\"(/api/v1/abuse/links/{short_code}:unblock:\001*'
   _globals['_ABUSESERVICE'].methods_by_name['ListBlockedLinks']._loaded_options = None
   _globals['_ABUSESERVICE'].methods_by_name['ListBlockedLinks']._serialized_options = b'\202\323\344\223\002\025\022\023/api/v1/abuse/links'
-  _globals['_REPORTCATEGORY']._serialized_start=1340
-  _globals['_REPORTCATEGORY']._serialized_end=1530
+  _globals['_REPORTCATEGORY']._serialized_start=1334
+  _globals['_REPORTCATEGORY']._serialized_end=1524
   _globals['_REPORTLINKREQUEST']._serialized_start=151
   _globals['_REPORTLINKREQUEST']._serialized_end=292
   _globals['_REPORTLINKRESPONSE']._serialized_start=294
@@ -85,21 +85,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORT']._serialized_start=336
   _globals['_REPORT']._serialized_end=623
   _globals['_LISTREPORTSREQUEST']._serialized_start=625
-  _globals['_LISTREPORTSREQUEST']._serialized_end=744
-  _globals['_LISTREPORTSRESPONSE']._serialized_start=746
-  _globals['_LISTREPORTSRESPONSE']._serialized_end=833
-  _globals['_CLOSEREPORTREQUEST']._serialized_start=835
-  _globals['_CLOSEREPORTREQUEST']._serialized_end=880
-  _globals['_BLOCKLINKREQUEST']._serialized_start=882
-  _globals['_BLOCKLINKREQUEST']._serialized_end=948
-  _globals['_UNBLOCKLINKREQUEST']._serialized_start=950
-  _globals['_UNBLOCKLINKREQUEST']._serialized_end=1018
-  _globals['_BLOCKEDLINK']._serialized_start=1021
-  _globals['_BLOCKEDLINK']._serialized_end=1162
-  _globals['_LISTBLOCKEDLINKSREQUEST']._serialized_start=1164
-  _globals['_LISTBLOCKEDLINKSREQUEST']._serialized_end=1240
-  _globals['_LISTBLOCKEDLINKSRESPONSE']._serialized_start=1242
-  _globals['_LISTBLOCKEDLINKSRESPONSE']._serialized_end=1337
-  _globals['_ABUSESERVICE']._serialized_start=1533
-  _globals['_ABUSESERVICE']._serialized_end=2299
+  _globals['_LISTREPORTSREQUEST']._serialized_end=738
+  _globals['_LISTREPORTSRESPONSE']._serialized_start=740
+  _globals['_LISTREPORTSRESPONSE']._serialized_end=827
+  _globals['_CLOSEREPORTREQUEST']._serialized_start=829
+  _globals['_CLOSEREPORTREQUEST']._serialized_end=874
+  _globals['_BLOCKLINKREQUEST']._serialized_start=876
+  _globals['_BLOCKLINKREQUEST']._serialized_end=942
+  _globals['_UNBLOCKLINKREQUEST']._serialized_start=944
+  _globals['_UNBLOCKLINKREQUEST']._serialized_end=1012
+  _globals['_BLOCKEDLINK']._serialized_start=1015
+  _globals['_BLOCKEDLINK']._serialized_end=1156
+  _globals['_LISTBLOCKEDLINKSREQUEST']._serialized_start=1158
+  _globals['_LISTBLOCKEDLINKSREQUEST']._serialized_end=1234
+  _globals['_LISTBLOCKEDLINKSRESPONSE']._serialized_start=1236
+  _globals['_LISTBLOCKEDLINKSRESPONSE']._serialized_end=1331
+  _globals['_ABUSESERVICE']._serialized_start=1527
+  _globals['_ABUSESERVICE']._serialized_end=2293
 # @@protoc_insertion_point(module_scope)

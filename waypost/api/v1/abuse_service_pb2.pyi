@@ -183,26 +183,26 @@ class ListReportsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
-    SHORT_CODE_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Most reports of a page, 1 to 200; absent or 0: 50."""
     page_token: _builtins.str
     """`next_page_token` of the page before; empty: the first page."""
     closed: _builtins.bool
     """Closed ones instead of open ones."""
-    short_code: _builtins.str
-    """Only those of this link."""
+    link: _builtins.str
+    """Only those of the link with this short code."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         closed: _builtins.bool = ...,
-        short_code: _builtins.str = ...,
+        link: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "page_size", b"page_size", "page_token", b"page_token", "short_code", b"short_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "link", b"link", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
