@@ -60,6 +60,15 @@ TRIGGERS = """
 SELECT t.tgname AS name, pg_get_triggerdef(t.oid) AS definition, obj_description(t.tgfoid) AS comment
 FROM pg_trigger t WHERE t.tgrelid = $1 AND NOT t.tgisinternal ORDER BY 1
 """
+# No table has row-level security for some and not for its owner (tests/integration/storage/test_row_security.py).
+POLICIES = """
+SELECT p.policyname AS name, NULL AS comment,
+       CASE p.permissive WHEN 'RESTRICTIVE' THEN 'AS RESTRICTIVE ' ELSE '' END || 'FOR ' || p.cmd || ' TO '
+         || array_to_string(p.roles, ', ') || coalesce(' USING (' || p.qual || ')', '')
+         || coalesce(' WITH CHECK (' || regexp_replace(p.with_check, '\\s+', ' ', 'g') || ')', '') AS definition
+FROM pg_policies p WHERE (p.schemaname, p.tablename) = ('public', (SELECT relname FROM pg_class WHERE oid = $1))
+ORDER BY 1
+"""
 ROLES = """
 SELECT r.rolname AS name, shobj_description(r.oid, 'pg_authid') AS comment, r.rolconfig AS settings
 FROM pg_roles r WHERE r.rolname = ANY($1) ORDER BY 1
@@ -155,7 +164,12 @@ async def _table(connection: asyncpg.Connection, table: asyncpg.Record) -> str:
         comment = _cell(column["comment"] or "")
         lines.append(f"| `{column['name']}` | {column['type']} | {null} | {preset} | {comment} |")
     lines.append("")
-    for title, query in (("Constraints", CONSTRAINTS), ("Indexes", INDEXES), ("Triggers", TRIGGERS)):
+    for title, query in (
+        ("Constraints", CONSTRAINTS),
+        ("Indexes", INDEXES),
+        ("Triggers", TRIGGERS),
+        ("Row-level security, for the owner too", POLICIES),
+    ):
         rows = await connection.fetch(query, table["oid"])
         if rows:
             lines += [f"{title}:", "", *(_item(row) for row in rows), ""]

@@ -167,7 +167,7 @@ class PermissionDenied(WaypostError):
 
     def __init__(self, scope: str, why: str = "") -> None:
         self.scope = scope
-        super().__init__(why or f"this takes the scope {scope!r}, which your credentials do not have here")
+        super().__init__(why or f"this takes the scope {str(scope)!r}, which your credentials do not have here")
 
 
 class ResourceNotFound(WaypostError):

@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.api import Api, channel
 from tests.support.credentials import headers_of
+from tests.support.leaks import assert_nothing_is_told
 from tests.support.mesh import Mesh, mesh_running
 
 ENV = {
@@ -30,6 +31,12 @@ descriptors:
       - key: principal
         rate_limit: {{algorithm: token_bucket, unit: hour, requests_per_unit: {STRICT_LIMIT}, burst: {STRICT_LIMIT}}}
 """
+NO_RULES = """
+domain: waypost
+descriptors: []
+"""
+OPERATOR = "operator-by-token"
+"""The subject of an operator of `besieged`."""
 SHOP_RULES = """
 domain: shop
 descriptors:
@@ -43,6 +50,7 @@ def mesh() -> Iterator[Mesh]:
     """The session's mesh; tests make links of their own and do not stop anything."""
     with mesh_running(env=ENV) as mesh:
         yield mesh
+        assert_nothing_is_told(mesh)
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +61,27 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """
     with mesh_running(env=strict_settings(tmp_path_factory)) as mesh:
         yield mesh
+        assert_nothing_is_told(mesh)
+
+
+@pytest.fixture(scope="session")
+def besieged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A mesh that limits nobody and listens to any number of wrong credentials: haste shall save nobody from attacks.
+
+    `OPERATOR` is an operator of it, if they come with a token.
+    """
+    folder = tmp_path_factory.mktemp("limits")
+    (folder / "none.yaml").write_text(NO_RULES)
+    (folder / "shop.yaml").write_text(SHOP_RULES)
+    env = {
+        **ENV,
+        "WAYPOST_LIMITS_DIR": str(folder),
+        "WAYPOST_FAILED_CREDENTIALS_PER_MINUTE": "1000000",
+        "WAYPOST_OPERATORS": f"someone,{OPERATOR}",
+    }
+    with mesh_running(env=env) as mesh:
+        yield mesh
+        assert_nothing_is_told(mesh)
 
 
 @pytest.fixture

@@ -96,7 +96,8 @@ def filter_failure(_: HookContext, failure: Failure, case: Case[Any], response: 
         )
     if isinstance(failure, AcceptedNegativeData):
         # The edge takes some values of another type for what they must mean: null for an absent field, "a" for ["a"].
-        # An empty header is as good as none. A batch is answered, whatever becomes of the requests in it. Fields that a mask leaves out are not looked at.
+        # An empty header is as good as none. A batch is answered, whatever becomes of the requests in it. Fields that a
+        # mask leaves out are not looked at.
         return not (
             "Incorrect type" in failure.message
             or b'{"results":[{"error":' in response.content

@@ -133,7 +133,7 @@ def test_errors_come_in_the_form_that_was_asked_for(client: httpx.Client, path: 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(360)
 def test_schemathesis_finds_nothing(generous: Mesh, client: httpx.Client, tmp_path: Path) -> None:
     env = {name: value for name, value in without_settings(os.environ).items() if not name.startswith("COVERAGE_")}
     env |= {"PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1", "PYTHONUTF8": "1", "COLUMNS": "120"}
@@ -148,11 +148,11 @@ def test_schemathesis_finds_nothing(generous: Mesh, client: httpx.Client, tmp_pa
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=200,
+        timeout=320,
         check=False,
     )
     assert done.returncode == 0, done.stdout
     # That it found nothing says something only if most of it came through.
-    assert "11 covered / 11 selected / 11 total" in done.stdout, done.stdout
+    assert "6 covered / 6 selected / 6 total" in done.stdout, done.stdout
     made = client.get("/api/v1/urls", params={"page_size": 500, "filter": 'created_at >= "2020-01-01T00:00:00Z"'})
     assert len(made.json()["links"]) > 50, json.dumps(made.json())[:1000]

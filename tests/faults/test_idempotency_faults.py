@@ -20,6 +20,7 @@ import pytest
 import pytest_asyncio
 from google.protobuf.json_format import Parse
 
+from tests.support.credentials import aio_with_key, headers_of
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.postgres import Server
 from tests.support.tcp_proxy import Hold, Proxy, proxy_to
@@ -124,10 +125,16 @@ async def scene(postgres: Server) -> AsyncIterator[Scene]:
         owner = await asyncpg.connect(database.url(), timeout=10)
         stack.push_async_callback(owner.close)
         http = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=mesh.http_url, trust_env=False, timeout=TIMEOUT)
+            httpx.AsyncClient(
+                base_url=mesh.http_url, headers=headers_of(mesh.operator_key), trust_env=False, timeout=TIMEOUT
+            )
         )
         edge = await stack.enter_async_context(
-            grpc.aio.insecure_channel(f"127.0.0.1:{mesh.ports['http']}", [("grpc.enable_http_proxy", 0)])
+            grpc.aio.insecure_channel(
+                f"127.0.0.1:{mesh.ports['http']}",
+                [("grpc.enable_http_proxy", 0)],
+                interceptors=aio_with_key(mesh.operator_key),
+            )
         )
         yield Scene(mesh, proxy, owner, http, edge)
 

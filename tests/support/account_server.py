@@ -290,7 +290,7 @@ class AccountServer(
             matching = [
                 report
                 for report in self.reports.values()
-                if report.HasField("closed_at") is request.closed and request.short_code in ("", report.short_code)
+                if report.HasField("closed_at") is request.closed and request.link in ("", report.short_code)
             ]
             found, token = _page(matching, request, 200)
             return abuse_service_pb2.ListReportsResponse(reports=found, next_page_token=token)

@@ -52,7 +52,12 @@ SELECT
 FROM (
   SELECT
     $1 + n AS id,
-    CASE n % 20 WHEN 7 THEN $3::uuid WHEN 13 THEN $4::uuid ELSE $2::uuid END AS workspace_id,
+    CASE
+      WHEN n > $9 THEN ('00000000-0000-0000-0001-' || lpad(to_hex(n % $11), 12, '0'))::uuid
+      WHEN n % 20 = 7 THEN $3::uuid
+      WHEN n % 20 = 13 THEN $4::uuid
+      ELSE $2::uuid
+    END AS workspace_id,
     (
       -- Any odd factor gives each number a code of its own.
       SELECT string_agg(substr($5, (((($1 + n) * 2654435761) >> shift) & 31)::integer + 1, 1), '')
@@ -70,9 +75,10 @@ FROM (
     interval '365 days' AS year,
     random() AS fate
   FROM
-    generate_series(1, $9::bigint) AS n,
+    -- The crowd's come last, so that all others are the same without them.
+    generate_series(1, $9::bigint + CASE WHEN $11::bigint > 0 THEN $9::bigint / 20 ELSE 0 END) AS n,
     -- Two years, evenly; one thousand of ten came in one batch and have the same time.
-    LATERAL (SELECT n - CASE WHEN n / 1000 % 10 = 3 THEN n % 1000 ELSE 0 END AS place) AS batch,
+    LATERAL (SELECT n % $9 - CASE WHEN n / 1000 % 10 = 3 THEN n % 1000 ELSE 0 END AS place) AS batch,
     LATERAL (SELECT now() - interval '730 days' * (1 - batch.place::float8 / $9) AS at) AS made,
     LATERAL (
       SELECT ARRAY(
@@ -125,8 +131,15 @@ def tag(rank: int) -> str:
     return f"tag {rank}"
 
 
-async def fill(connection: asyncpg.Connection, count: int) -> None:
-    """Adds `count` links. `connection` is a superuser's; indexes are taken away while it works, and statistics made.
+def small_workspace(number: int) -> UUID:
+    """One of the crowd, from 0."""
+    return UUID(int=(1 << 48) + number)
+
+
+async def fill(connection: asyncpg.Connection, count: int, crowd: int = 0) -> None:
+    """Adds `count` links, and for each 20 of them one to a `crowd` of so many small workspaces.
+
+    `connection` is a superuser's; indexes are taken away while it works, and statistics made.
 
     5 of 100 are deleted, 3 expired, 1 blocked, 1 warned of, 20 will expire, 2 have a number of clicks, of which a fifth
     have used them up. The same count gives the same links but for their times, the newest of which is now.
@@ -144,10 +157,13 @@ async def fill(connection: asyncpg.Connection, count: int) -> None:
         first = await connection.fetchval("SELECT coalesce(max(id), 0) FROM links")
         await connection.executemany(
             "INSERT INTO workspaces (id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            [(workspace, f"workspace {workspace.int}") for workspace in WORKSPACES],
+            [
+                (workspace, f"workspace {workspace.int}")
+                for workspace in (*WORKSPACES, *map(small_workspace, range(crowd)))
+            ],
         )
         again = await _without_indexes(connection, "links", "link_terms")
-        numbers = (_STEP, TAGS, count, VOCABULARY)
+        numbers = (_STEP, TAGS, count, VOCABULARY, crowd)
         await connection.execute(_LINKS, first, *WORKSPACES, _CODE_DIGITS, _SYLLABLES, *numbers, timeout=600)
         await connection.execute(_BUDGETS, first, timeout=60)
         await connection.execute(_TERMS, first, timeout=600)

@@ -85,6 +85,8 @@ class Mesh:
         """The lines on standard error that are no events: what people are told when it ends with an error."""
         self.group = 0
         """The process group of everything that the supervisor started; 0 until it is known."""
+        self.secrets: set[str] = set()
+        """Keys, tokens and the like that tests have used on it, for `tests.support.leaks` to look for."""
         self._process: subprocess.Popen[str] | None = None
         self._ready = False
         self._news = threading.Condition()
@@ -122,7 +124,9 @@ class Mesh:
 
     def key_blocking(self, role: Role = Role.OWNER) -> str:
         """A new API key of the default workspace."""
-        return run(add_key(self.owner_dsn(), DataDir(self.data).key_pepper.read_text().strip(), role))
+        key = run(add_key(self.owner_dsn(), DataDir(self.data).key_pepper.read_text().strip(), role))
+        self.secrets.add(key)
+        return key
 
     def pid(self, name: str) -> int:
         """The process id of a process of the mesh at this moment; `LookupError` while it has none."""

@@ -13,7 +13,7 @@ from waypost.access.claims import TokenClaims
 from waypost.access.failures import Failures
 from waypost.access.fresh import FreshCache
 from waypost.access.identity import ANONYMOUS, ROLE_SCOPES, Identity, Membership, Role
-from waypost.errors import DependencyUnavailable, InvalidFields, ResourceNotFound, Unauthenticated
+from waypost.errors import DependencyUnavailable, InvalidFields, Overloaded, ResourceNotFound, Unauthenticated
 from waypost.model import DEFAULT_WORKSPACE
 from waypost.ports import Clock, Credentials
 
@@ -118,13 +118,13 @@ class Authenticator:
             await self.note_used()
 
     async def note_used(self) -> None:
-        """Notes which keys were used since the last time; if the store is away, the next time."""
+        """Notes which keys were used since the last time; if the store is away or busy, the next time."""
         if self._credentials is None or not self._used:
             return
         used, self._used = self._used, set()
         try:
             await self._credentials.note_use(sorted(used))
-        except DependencyUnavailable:
+        except (DependencyUnavailable, Overloaded):
             self._used = used | self._used if len(used) < _NOTED else self._used
 
     async def _known(self, text: str, address: str) -> KeyRecord:

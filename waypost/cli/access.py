@@ -18,7 +18,7 @@ from waypost.supervisor.settings import SupervisorSettings
 OPERATOR_KEY = "operator-key"
 """The file in the data directory."""
 
-MAX_KEY_BYTES = 4096
+MAX_KEY_BYTES = 16_384
 
 _GIVE = "give a key by WAYPOST_API_KEY or WAYPOST_API_KEY_FILE, or a token by WAYPOST_TOKEN"
 

@@ -77,7 +77,8 @@ def sentences(error: WaypostError, server: Server, names: Mapping[str, str] = OP
     if isinstance(error, InvalidFields) and error.violations:
         for violation in error.violations:
             head, dot, tail = violation.field.rpartition(".")
-            yield f"{head}{dot}{names.get(tail, tail)} {violation.description}"
+            # Of an option that is given several times, its value stands in the description.
+            yield f"{head}{dot}{names.get(tail.partition('[')[0], tail)} {violation.description}"
         return
     message = _message(error, server)
     if isinstance(error, LinkGone) and not error.expired and error.short_code:

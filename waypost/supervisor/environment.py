@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import cast
 
+from pydantic import TypeAdapter
+
 from waypost.rpc.ports import address
 from waypost.setting_names import SETTING_NAMES
 from waypost.settings import PREFIX, BadSettings, Settings
@@ -92,12 +94,11 @@ def for_service(
     """The environment of one service.
 
     What the user set for it passes through; on top lies what the supervisor decides. `role_urls` are the embedded
-    database's URLs by role; of them it gets its own. `pepper`: of the digests of API keys, if the user names none.
+    database's URLs by role; of them it gets its own. `pepper`: of the digests of API keys, as `pepper_of` has it.
     """
     given = {name: value for name, value in env.items() if name in names and value.strip()}
-    given.setdefault("WAYPOST_KEY_PEPPER", pepper)
-    if settings.embedded:
-        given.setdefault("WAYPOST_ANONYMOUS_CREATE", "true")
+    given["WAYPOST_KEY_PEPPER"] = pepper
+    given["WAYPOST_ANONYMOUS_CREATE"] = str(anonymous_create(env, settings)).lower()
     given.setdefault(
         "WAYPOST_RATELIMITER_ADDRESS", address(settings.service_host, settings.control_port("ratelimiter"))
     )
@@ -117,6 +118,12 @@ def for_service(
     own = {name: value for name, value in {**given, **decided}.items() if name in names}
     # Log lines must be in the file when a process dies, not in its buffer.
     return {**without_ours(env), **own, "PYTHONUNBUFFERED": "1"}
+
+
+def anonymous_create(env: Mapping[str, str], settings: SupervisorSettings) -> bool:
+    """Whether links may be made without credentials; `env` has passed `check`."""
+    given = env.get("WAYPOST_ANONYMOUS_CREATE", "").strip()
+    return TypeAdapter(bool).validate_python(given) if given else settings.embedded
 
 
 def known_names() -> frozenset[str]:

@@ -15,7 +15,7 @@ from waypost.supervisor.database import EmbeddedDatabase
 from waypost.supervisor.edge import edge_certificate, edge_program, serves
 from waypost.supervisor.environment import SERVICES
 from waypost.supervisor.jwks_watch import watch_for
-from waypost.supervisor.operator_key import PEPPER_SETTING, Tell, first_operator_key, pepper_of
+from waypost.supervisor.operator_key import Tell, first_operator_key, pepper_of
 from waypost.supervisor.program import Program
 from waypost.supervisor.schema import Note, bring_up_to_date
 from waypost.supervisor.services import service_program
@@ -59,14 +59,13 @@ def mesh_of(settings: SupervisorSettings, env: Mapping[str, str], data: DataDir)
         if settings.dev_tokens:
             dev_key.load_or_make(data.path)
         urls = database.role_urls() if database is not None else {}
-        services = [service_program(service, settings, env, data, urls, pepper_of(data)) for service in SERVICES]
+        pepper = pepper_of(data, env)
+        services = [service_program(service, settings, env, data, urls, pepper) for service in SERVICES]
         return [*services, edge_program(settings, env, data, certificate, tokens)]
 
     async def migrate(note: Note, tell: Tell) -> None:
-        given = env.get(PEPPER_SETTING, "").strip()
-
         async def first_key(url: str) -> None:
-            await first_operator_key(url, data, given or pepper_of(data), tell)
+            await first_operator_key(url, data, pepper_of(data, env), tell)
 
         if database is not None:
             await bring_up_to_date(database.owner_url(), database.role_passwords(), note, first_key)

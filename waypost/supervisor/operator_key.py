@@ -7,7 +7,7 @@ stored: whenever a start was cut off between the two, the next one goes on.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from waypost.access.api_keys import ApiKey, new_key, parse_key
 from waypost.supervisor.data_dir import DataDir
@@ -20,11 +20,13 @@ Tell = Callable[[str], None]
 """Takes a key that has just been made, in the clear, to show it this once."""
 
 
-def pepper_of(data: DataDir) -> str:
-    """The pepper of this data directory; made when there is none. Losing it makes every key count for nothing.
+def pepper_of(data: DataDir, env: Mapping[str, str]) -> str:
+    """What the services get as WAYPOST_KEY_PEPPER: what the user has set, else the pepper of this data directory.
 
-    Raises `CannotStart`.
+    That is made when there is none. Losing it makes every key count for nothing. Raises `CannotStart`.
     """
+    if given := env.get(PEPPER_SETTING, "").strip():
+        return given
     path = data.key_pepper
     try:
         if not path.exists():
@@ -40,18 +42,26 @@ def pepper_of(data: DataDir) -> str:
 async def first_operator_key(url: str, data: DataDir, pepper: str, tell: Tell) -> None:
     """Sees to it that there is an operator key: makes one, into `operator-key`, if there is neither file nor key.
 
-    `url` is the database's for its owner. Raises `CannotStart`, `asyncpg.PostgresError`, `OSError`.
+    `url` is the database's for its owner, `pepper` as WAYPOST_KEY_PEPPER has it. Raises `CannotStart`,
+    `asyncpg.PostgresError`, `OSError`.
     """
-    from waypost.adapters.first_key import has_operator_key, keep_operator_key
+    from waypost.adapters.first_key import has_operator_key, is_kept_under, keep_operator_key
 
+    peppers = [part.encode() for one in pepper.split(",") if (part := one.strip())]
     key = _kept(data)
     if key is None:
         if await has_operator_key(url):
             return
         key = new_key()
         write_private(data.operator_key, key.text + "\n")
-    if await keep_operator_key(url, key, pepper.split(",")[0].strip().encode()):
+    if await keep_operator_key(url, key, peppers[0]):
         tell(key.text)
+    elif not await is_kept_under(url, key, peppers):
+        raise CannotStart(
+            f"the pepper of API keys is not the one that the key in {data.operator_key} was stored under, so no key made "
+            f"before counts: put the old one back into {data.key_pepper}, or set {PEPPER_SETTING} to `<new>,<old>`; "
+            "docs/troubleshooting.md says what to do if it is lost"
+        )
 
 
 def _kept(data: DataDir) -> ApiKey | None:

@@ -65,7 +65,11 @@ class WorkspaceHandlers:
         size = violations.collect(lambda: page_size(page.size)) or 0
         after = violations.collect(lambda: _LIST.workspace(page.token))
         violations.raise_any()
-        found = await self._workspaces.list_workspaces(await self._own(identity), size + 1, after)
+        own = await self._own(identity)
+        if own is not None and not own:
+            # Strangers may ask this, too: they are to take no connection from operators.
+            return (), ""
+        found = await self._workspaces.list_workspaces(own, size + 1, after)
         return found[:size], _LIST.of_workspace(found[size - 1].workspace_id) if len(found) > size else ""
 
     async def get(self, caller: Caller) -> Workspace:

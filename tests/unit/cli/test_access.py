@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.account_server import UNKNOWN_KEY
 from tests.unit.cli.conftest import Command
 from waypost.cli.access import MAX_KEY_BYTES, OPERATOR_KEY, Access, access_of
 from waypost.cli.options import Target
@@ -134,14 +135,13 @@ def test_commands_send_them(waypost: Command, data: Path) -> None:
 
 
 def test_who_is_not_known_is_told_which_credentials_those_were(waypost: Command, tmp_path: Path) -> None:
-    refused = {"WAYPOST_API_KEY": "wp_unknown.secret"}
-    assert waypost.refused("whoami", **refused) == (
+    assert waypost.refused("whoami", WAYPOST_API_KEY=UNKNOWN_KEY) == (
         "the API key is not known (the credentials are those of WAYPOST_API_KEY)"
     )
     # Programs are told what the server says, and nothing else.
-    result = waypost("whoami", "--json", **refused)
+    result = waypost("whoami", "--json", WAYPOST_API_KEY=UNKNOWN_KEY)
     assert (result.exit_code, '"message": "the API key is not known",' in result.stderr) == (1, True)
-    (tmp_path / OPERATOR_KEY).write_text(refused["WAYPOST_API_KEY"])
+    (tmp_path / OPERATOR_KEY).write_text(UNKNOWN_KEY)
     said = waypost.refused("whoami", WAYPOST_DATA_DIR=str(tmp_path))
     assert said.endswith(f"(the credentials are those of {tmp_path / OPERATOR_KEY})")
 

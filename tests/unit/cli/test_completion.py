@@ -47,6 +47,11 @@ def test_commands_options_and_values_are_offered() -> None:
     assert "plain,--max-clicks" in offered("bash", "waypost links create --", 3)
     assert offered("bash", "waypost links list --state ex", 4) == ["plain,expired", "plain,exhausted"]
     assert "undelete" in offered("zsh", "waypost links un", 2)
+    assert offered("bash", "waypost keys re", 2) == ["plain,revoke"]
+    assert offered("bash", "waypost keys create --role o", 4) == ["plain,owner", "plain,operator"]
+    assert offered("bash", "waypost members add ann --role o", 5) == ["plain,owner"]
+    assert offered("bash", "waypost abuse report talk --category ph", 5) == ["plain,phishing"]
+    assert "plain,--workspace" in offered("bash", "waypost audit export --", 3)
 
 
 def test_an_offer_loads_no_library_that_takes_time() -> None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.support.account_server import HERE
+from tests.support.account_server import HERE, AccountServer
+from tests.support.answering import Call
+from tests.support.link_server import serving
+from tests.support.process import environment
 from tests.unit.cli.conftest import Command, fresh
+from waypost import errors
+
+WAYPOST = Path(sys.executable).parent / "waypost"
 
 # What a terminal would obey: colours, a title, a line break, and marks that turn the direction of text.
 NASTY = "a\x1b[31m\x1b]0;t\x07\x9b2J\nb\u202ec\u2066d\u200f"
@@ -117,6 +127,53 @@ def test_keys(waypost: Command) -> None:
     assert waypost.refused("keys", "create", "") == "NAME must be 1 to 128 characters"
     both = waypost.refused("keys", "create", "k", "--ttl", "1d", "--expires-at", "2033-01-01T00:00:00Z", code=2)
     assert both == "--ttl and --expires-at exclude each other: give one"
+
+
+def test_a_key_that_cannot_be_printed_is_to_be_revoked(waypost: Command) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [WAYPOST, "keys", "create", "lost"],
+            env=environment(WAYPOST_SERVER=waypost.address, WAYPOST_DATA_DIR="/nonexistent"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    lost = re.fullmatch(
+        r"waypost: the key (\w+) was made, but could not be printed: No space left on device; "
+        r"revoke it with `waypost keys revoke \1`\n",
+        done.stderr,
+    )
+    assert done.returncode == 1
+    assert lost is not None, done.stderr
+    assert waypost.json("keys", "show", lost[1])["name"] == "lost"
+
+
+async def test_a_key_whose_answer_was_lost_may_be_there(capfd: pytest.CaptureFixture[str]) -> None:
+    server = AccountServer()
+
+    async def lose(call: Call) -> None:
+        raise errors.DependencyUnavailable("postgres")
+
+    server.after = lose
+    async with serving(server) as port:
+        process = await asyncio.create_subprocess_exec(
+            WAYPOST,
+            "keys",
+            "create",
+            "lost",
+            env=environment(WAYPOST_SERVER=f"127.0.0.1:{port}", WAYPOST_DATA_DIR="/nonexistent"),
+        )
+        assert await asyncio.wait_for(process.wait(), 30) == 3
+    # Asked for once: a second attempt would have made a second key.
+    assert len(server.keys) == len(server.calls) == 1
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "waypost: it may have been made all the same: if `waypost keys list` shows it, revoke it\n"
+        "waypost: postgres does not answer; try again in 1 s\n"
+    )
 
 
 @pytest.mark.parametrize("group", ["workspaces", "members", "keys"])

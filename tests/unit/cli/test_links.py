@@ -8,6 +8,9 @@ import socket
 import pytest
 
 from tests.unit.cli.conftest import Command, fresh
+from waypost.cli.refusals import refuse
+from waypost.client.channel import Server
+from waypost.errors import FieldViolation, InvalidFields
 
 URL = "https://example.com/"
 
@@ -191,3 +194,9 @@ def test_options_that_make_no_sense(links: Command, words: list[str], hint: str)
     (said,) = refused(links, *words, code=2)
     assert hint in said
     assert hint in json.loads(links(*words, "--json").stderr)["message"]
+
+
+def test_a_field_of_several_values_is_called_by_its_option(capsys: pytest.CaptureFixture[str]) -> None:
+    error = InvalidFields([FieldViolation("tags[1]", "is too long"), FieldViolation("requests[3].tags[0]", "is empty")])
+    assert refuse(error, Server("127.0.0.1:8080"), as_json=False) == 1
+    assert capsys.readouterr().err == "waypost: --tag is too long\nwaypost: requests[3].--tag is empty\n"

@@ -51,6 +51,19 @@ def test_json_is_there_for_whatever_prints_something(words: tuple[str, ...], com
     assert ("--json" in names) is (not isinstance(command, click.Group) and words not in (("up",), ("completion",)))
 
 
+@pytest.mark.parametrize(("words", "command"), ALL)
+def test_no_secret_is_an_option(words: tuple[str, ...], command: click.Command) -> None:
+    """Whoever lists the processes of a machine sees the options of all of them."""
+    names = {name.strip("-") for parameter in command.params for name in parameter.opts}
+    assert not names & {"api-key", "key", "token", "secret", "password", "credentials"}
+
+
+@pytest.mark.parametrize(("words", "command"), ALL)
+def test_whatever_talks_to_a_server_can_be_told_the_workspace(words: tuple[str, ...], command: click.Command) -> None:
+    names = {name for parameter in command.params for name in parameter.opts}
+    assert ("--server" in names) is ("--workspace" in names)
+
+
 def loaded(words: list[str], env: dict[str, str]) -> str:
     """Which libraries that take time a command has loaded by its end, as a list."""
     heavy = ("grpc", "asyncpg", "pydantic", "uvicorn", "google", "asyncio")
@@ -87,5 +100,5 @@ def test_a_command_alone_shows_its_help() -> None:
 
 def test_help_loads_no_driver_and_no_server() -> None:
     """It is what people wait for most often."""
-    for words in ([], ["links"], ["links", "list"]):
+    for words in ([], ["links"], ["links", "list"], ["keys", "create"], ["audit", "export"], ["abuse", "block"]):
         assert loaded([*words, "--help"], {}) == "[]"

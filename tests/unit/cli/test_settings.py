@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.addresses import FORMS
-from waypost.cli.settings import server_of
+from waypost.cli.settings import CliSettings, server_of
 from waypost.client.channel import Server
 from waypost.settings import BadSettings
 
@@ -51,6 +51,12 @@ def test_what_is_none(text: str) -> None:
 )
 def test_without_a_server_it_is_the_one_on_this_machine(env: dict[str, str], address: str) -> None:
     assert server_of(env, None) == Server(address)
+
+
+def test_no_secret_is_shown() -> None:
+    settings = CliSettings.from_env({"WAYPOST_API_KEY": "wp_hunter2", "WAYPOST_TOKEN": "hunter2"})
+    assert "hunter2" not in repr(settings) + str(settings.effective())
+    assert settings.effective()["WAYPOST_TOKEN"] == "********"
 
 
 @pytest.mark.parametrize("option", [None, "127.0.0.1:8080"])

@@ -81,6 +81,8 @@ async def test_what_is_looked_up_must_be_a_token(accounts: AccountServer, token:
         ({"api_key": f"{KEY}é"}, "api_key must be a whole key"),
         ({"token": f"Bearer {TOKEN}"}, "token must be a whole token"),
         ({"token": f"{TOKEN}\r\nx-admin: yes"}, "token must be a whole token"),
+        ({"api_key": KEY + "x" * 8192}, "api_key must be at most 8,192 bytes"),
+        ({"token": TOKEN + "x" * 8192}, "token must be at most 8,192 bytes"),
         ({"workspace": "mine"}, "workspace must be a workspace's id, which is a UUID, not 'mine'"),
     ],
     ids=str,

@@ -11,7 +11,7 @@ import pytest
 from gateway.requests import Caller, Content, CreateLink, UpdateLink
 from tests.support.identities import as_editor, as_owner
 from tests.support.memory_storage import NOW, MemoryStorage
-from tests.unit.gateway.world import CALLER, URL, World
+from tests.unit.gateway.world import URL, World
 from waypost.audit import AuditEvent
 from waypost.errors import AliasTaken, DependencyUnavailable, EtagMismatch, LinkNotFound
 from waypost.model import DEFAULT_WORKSPACE

@@ -51,6 +51,28 @@ ALTER TABLE workspaces
   DROP CONSTRAINT workspaces_name_check,
   ADD CONSTRAINT workspaces_name_check CHECK (char_length(name) BETWEEN 1 AND 128);
 
+-- To become a role is one thing, to have its rights without becoming it another: an owner who had an operator's would see
+-- all workspaces. PostgreSQL 15 cannot tell the two apart.
+DO $$
+DECLARE
+  name text;
+BEGIN
+  IF current_setting('server_version_num')::integer < 160000 THEN
+    RETURN;
+  END IF;
+  FOREACH name IN ARRAY ARRAY[
+    'waypost_api', 'waypost_redirect', 'waypost_relay', 'waypost_rollup', 'waypost_sweeper', 'waypost_identity',
+    'waypost_operator'
+  ] LOOP
+    BEGIN
+      EXECUTE format('GRANT %I TO CURRENT_USER WITH INHERIT FALSE, SET TRUE', name);
+    EXCEPTION WHEN insufficient_privilege OR invalid_grant_operation THEN
+      RAISE NOTICE 'cannot keep % from inheriting what % may do', current_user, name;
+    END;
+  END LOOP;
+END
+$$;
+
 CREATE TABLE members (
   workspace_id  uuid         NOT NULL REFERENCES workspaces (id),
   subject       text         COLLATE "C" NOT NULL

@@ -1,4 +1,4 @@
--- The first operator key, as the role waypost_operator.
+-- The first operator key, as the role waypost_operator; its digest as waypost_identity.
 
 -- name: has_operator_key
 SELECT EXISTS (
@@ -18,3 +18,7 @@ WITH stored AS (
   SELECT workspace_id, 'system:up', 'local', 'key.create', id, '{"role": "operator"}', '' FROM stored
 )
 SELECT id FROM stored;
+
+-- name: read_key_digest
+-- $1 id.
+SELECT digest FROM api_keys WHERE id = $1;

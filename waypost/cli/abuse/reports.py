@@ -76,7 +76,7 @@ def show_all(
         as_json=as_json,
         limit=limit,
         everything=everything,
-        names={**OPTIONS, "short_code": "--link"},
+        names={**OPTIONS, "link": "--link"},
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -76,6 +78,8 @@ def _tell(new: NewKey, *, as_json: bool, quiet: bool) -> int:
     try:
         click.echo(json_text({"key": key_object(key), "secret": new.secret}) if as_json else new.secret)
     except OSError as error:
+        # What is left in the buffer would fail once more at Python's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         lost = f"the key {key.key_id} was made, but could not be printed: {error.strerror}; revoke it with"
         return fail(FAILED, f"{lost} `waypost keys revoke {key.key_id}`", as_json)
     if not (as_json or quiet):

@@ -82,6 +82,7 @@ def test_every_prefix_of_a_journal_is_a_journal(path: Path) -> None:
         ({"server": "http://other:1"}, "server ('http://localhost:8080' before)"),
         ({"prefix": "x-", "batch_size": 10}, "prefix ('' before), batch_size (1000 before)"),
         ({"random_codes": True}, "random_codes (False before)"),
+        ({"workspace": "w"}, "workspace ('' before)"),
     ],
 )
 def test_another_job_is_refused_until_it_is_begun_anew(change: dict[str, object], told: str, path: Path) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.memory_accounts import NOW
+from tests.support.memory_accounts import NOW, MemoryAccounts
 from tests.unit.gateway.accounts.world import (
     ELSEWHERE,
     HERE,
@@ -141,6 +141,15 @@ async def test_a_key_sees_its_own_workspace_and_strangers_none() -> None:
     assert await ids(world, STRANGER) == []
     assert await ids(world, Identity("anonymous", HERE, None, frozenset({Scope.LINKS_WRITE}))) == []
     assert await ids(world, Identity(MESH)) == []
+
+
+async def test_who_has_no_workspace_is_answered_without_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("the store was asked")
+
+    monkeypatch.setattr(MemoryAccounts, "list_workspaces", asked)
+    for identity in (STRANGER, Identity("user:nobody", address="local")):
+        assert await ids(World(), identity) == []
 
 
 async def test_operators_see_all_page_by_page() -> None:
