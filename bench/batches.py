@@ -46,6 +46,7 @@ def _links(number: int) -> list[dict[str, Any]]:
 
 def _over_grpc(mesh: PrivateMesh, options: argparse.Namespace) -> None:
     address = f"127.0.0.1:{mesh.port('WAYPOST_GATEWAY_CONTROL_PORT')}"
+    metadata = (("x-api-key", mesh.key),)
     with grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)]) as channel:
         stub = LinkServiceStub(channel)
 
@@ -53,7 +54,7 @@ def _over_grpc(mesh: PrivateMesh, options: argparse.Namespace) -> None:
             request = pb.BatchCreateLinksRequest(
                 requests=[pb.CreateLinkRequest(**fields) for fields in _links(options.links)]
             )
-            response = stub.BatchCreateLinks(request, timeout=60)
+            response = stub.BatchCreateLinks(request, timeout=60, metadata=metadata)
             assert all(result.HasField("link") for result in response.results)
 
         batch()
@@ -71,7 +72,7 @@ def _batch_over_http(mesh: PrivateMesh, number: int) -> list[str]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{mesh.port('WAYPOST_HTTP_PORT')}/api/v1/shorten:batch",
         json.dumps({"requests": _links(number)}).encode(),
-        {"content-type": "application/json"},
+        {"content-type": "application/json", "x-api-key": mesh.key},
     )
     with urllib.request.urlopen(request) as response:
         return [result["link"]["short_code"] for result in json.load(response)["results"]]

@@ -23,9 +23,6 @@ from bench.private_mesh import PrivateMesh, private_mesh, spread
 from tests.support.many_links import TAGS, VOCABULARY, fill, tag, word
 from waypost.api.v1 import link_service_pb2 as pb
 from waypost.api.v1.link_service_pb2_grpc import LinkServiceStub
-from waypost.supervisor.data_dir import DataDir
-from waypost.supervisor.database import EmbeddedDatabase
-from waypost.supervisor.settings import SupervisorSettings
 
 Ask = Callable[[pb.ListLinksRequest], tuple[float, str]]
 """Asks for a page: the seconds that it took, and the next page's token. Raises `Failed`."""
@@ -75,27 +72,27 @@ def main() -> None:
         print(f"{options.links:,} links made in {time.perf_counter() - began:.0f} s", flush=True)
         address = f"127.0.0.1:{mesh.port('WAYPOST_GATEWAY_CONTROL_PORT')}"
         with grpc.insecure_channel(address) as channel:
-            _measure("gRPC", _grpc(channel), options)
+            _measure("gRPC", _grpc(channel, mesh.key), options)
         _measure("JSON", _json(mesh), options)
 
 
 async def _fill(mesh: PrivateMesh, count: int) -> None:
-    url = EmbeddedDatabase(SupervisorSettings.from_env({}), DataDir(mesh.folder / "data")).owner_url()
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(mesh.owner_dsn())
     try:
         await fill(connection, count)
     finally:
         await connection.close()
 
 
-def _grpc(channel: grpc.Channel) -> Ask:
+def _grpc(channel: grpc.Channel, key: str) -> Ask:
     """Asks the gateway itself."""
     list_links = LinkServiceStub(channel).ListLinks
+    metadata = (("x-api-key", key),)
 
     def ask(request: pb.ListLinksRequest) -> tuple[float, str]:
         began = time.perf_counter()
         try:
-            response = list_links(request, timeout=10)
+            response = list_links(request, timeout=10, metadata=metadata)
         except grpc.RpcError as error:
             raise Failed(str(error.code())) from error
         return time.perf_counter() - began, response.next_page_token
@@ -106,11 +103,12 @@ def _grpc(channel: grpc.Channel) -> Ask:
 def _json(mesh: PrivateMesh) -> Ask:
     """Asks through Envoy, over one connection."""
     connection = HTTPConnection("127.0.0.1", mesh.port("WAYPOST_HTTP_PORT"), timeout=10)
+    headers = {"x-api-key": mesh.key}
 
     def ask(request: pb.ListLinksRequest) -> tuple[float, str]:
         fields = {field.name: value for field, value in request.ListFields()}
         began = time.perf_counter()
-        connection.request("GET", f"/api/v1/urls?{urllib.parse.urlencode(fields)}")
+        connection.request("GET", f"/api/v1/urls?{urllib.parse.urlencode(fields)}", headers=headers)
         response = connection.getresponse()
         body = response.read()
         seconds = time.perf_counter() - began

@@ -48,8 +48,8 @@ def _bench(folder: Path, options: argparse.Namespace) -> None:
         print(f"start with an empty data directory {cold:.2f} s, with a full one {warm:.2f} s")
         pin_generator()
         port = mesh.port("WAYPOST_HTTP_PORT")
-        _measure("creates", port, options, _creates(port))
-        _measure("redirects", port, options, _redirects(port))
+        _measure("creates", port, options, _creates(port, mesh.key))
+        _measure("redirects", port, options, _redirects(port, mesh.key))
         for name, megabytes in memory(mesh.pid):
             print(f"memory  {name:<12} {megabytes:6.1f} MiB")
 
@@ -70,22 +70,22 @@ def _measure(name: str, port: int, options: argparse.Namespace, requests: Iterat
     )
 
 
-def _creates(port: int) -> Iterator[bytes]:
+def _creates(port: int, key: str) -> Iterator[bytes]:
     for number in itertools.count():
         body = json.dumps({"url": f"https://example.com/{number}?x={random.random()}"}).encode()
         yield (
             b"POST /api/v1/shorten HTTP/1.1\r\nhost: 127.0.0.1:%d\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n" % (port, len(body)) + body
+            b"x-api-key: %s\r\ncontent-length: %d\r\n\r\n" % (port, key.encode(), len(body)) + body
         )
 
 
-def _redirects(port: int) -> Iterator[bytes]:
+def _redirects(port: int, key: str) -> Iterator[bytes]:
     codes = []
     for number in range(1000):
         request = Request(
             f"http://127.0.0.1:{port}/api/v1/shorten",
             data=json.dumps({"url": f"https://example.com/{number}"}).encode(),
-            headers={"content-type": "application/json"},
+            headers={"content-type": "application/json", "x-api-key": key},
         )
         with urlopen(request) as response:
             codes.append(json.load(response)["short_code"])

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from waypost.supervisor.data_dir import DataDir
+from waypost.supervisor.database import EmbeddedDatabase
 from waypost.supervisor.settings import SupervisorSettings
 
 WAYPOST = Path(sys.executable).with_name("waypost")
@@ -27,9 +29,10 @@ _LIMITS = """
 domain: waypost
 descriptors:
   - key: route_class
-    value: create
     descriptors:
       - key: remote_address
+        rate_limit: {unit: second, requests_per_unit: 4000000000}
+      - key: principal
         rate_limit: {unit: second, requests_per_unit: 4000000000}
 """
 
@@ -45,6 +48,20 @@ class PrivateMesh:
     def port(self, name: str) -> int:
         """The port of a setting: `WAYPOST_HTTP_PORT` and so on."""
         return int(self.env[name])
+
+    @property
+    def data(self) -> DataDir:
+        """Its data directory."""
+        return DataDir(self.folder / "data")
+
+    @property
+    def key(self) -> str:
+        """The operator's key, for `x-api-key`."""
+        return self.data.operator_key.read_text().strip()
+
+    def owner_dsn(self) -> str:
+        """The address of its database for the owner, who may do everything."""
+        return EmbeddedDatabase(SupervisorSettings.from_env({}), self.data).owner_url()
 
 
 def prepare(folder: Path) -> dict[str, str]:

@@ -137,7 +137,7 @@ class LinkHandlers:
             return Change(
                 link,
                 [_event(EventType.LINK_UPDATED, link, caller)],
-                [_entry(Action.LINK_UPDATE, link, caller, _changed(changes))],
+                [_entry(Action.LINK_UPDATE, link, caller, _changed(before, changes))],
             )
 
         return await self._transactions.run(caller.workspace_id, change, reply)
@@ -216,9 +216,13 @@ def _entry(action: Action, link: Link, caller: Caller, details: Mapping[str, str
     return entry_of(caller.identity, caller.correlation_id, action, link.short_code, details, caller.workspace_id)
 
 
-def _changed(changes: Mapping[str, object]) -> dict[str, str]:
-    """What was asked to be changed, and to what, as the audit log has it; "" for what was cleared."""
-    return {("url" if name == "destination" else name): _plain(value) for name, value in changes.items()}
+def _changed(before: Link, changes: Mapping[str, object]) -> dict[str, str]:
+    """What is not as it was, and what it is now, as the audit log has it; "" for what was cleared."""
+    return {
+        ("url" if name == "destination" else name): _plain(value)
+        for name, value in changes.items()
+        if value != getattr(before, name)
+    }
 
 
 def _plain(value: object) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import re
 
 from gateway.convert import fingerprinted
-from waypost.access.identity import Identity
+from waypost.access.identity import ANONYMOUS, Identity
 from waypost.api.v1 import link_service_pb2 as pb
 from waypost.errors import InvalidFields
 from waypost.model import DEFAULT_WORKSPACE, IdempotencyKey
@@ -27,7 +27,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def key_of(request: Mutation, context: CallContext, identity: Identity) -> IdempotencyKey | None:
-    """The key of the call, None if it has none; known by who asks, but not by their address: networks change.
+    """The key of the call, None if it has none; known by who asks, whose address counts for strangers alone.
 
     Raises `InvalidFields` for a bad one, and for two that differ.
     """
@@ -45,5 +45,7 @@ def key_of(request: Mutation, context: CallContext, identity: Identity) -> Idemp
     if not key:
         return None
     method = context.method.rpartition("/")[2]
+    # Strangers are told apart as far as can be: nobody is to get what another one was answered.
+    principal = f"{ANONYMOUS}@{identity.address}" if identity.anonymous else identity.principal
     fingerprint = hashlib.sha256(fingerprinted(request)).digest()
-    return IdempotencyKey(identity.workspace_id or DEFAULT_WORKSPACE, identity.principal, method, key, fingerprint)
+    return IdempotencyKey(identity.workspace_id or DEFAULT_WORKSPACE, principal, method, key, fingerprint)

@@ -42,7 +42,7 @@ class Settings(TokenSettings):
         ge=1,
         le=200,
         alias="WAYPOST_GATEWAY_DATABASE_POOL",
-        description="Most connections of each of the gateway's two pools.",
+        description="Most connections of each of the gateway's two large pools.",
     )
     ratelimiter_address: str = setting(
         "WAYPOST_RATELIMITER_ADDRESS", "127.0.0.1:50052", "host:port of the ratelimiter's gRPC port."

@@ -72,11 +72,13 @@ class Checker:
         self._table = table
         self._clock_us = clock_us
 
-    def check(self, domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int = 1) -> CheckResult:
+    def check(
+        self, domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int = 1, owner: str = ""
+    ) -> CheckResult:
         """Counts a request of `hits` and says whether it is within its limits. Raises `InvalidFields`.
 
         One request is one decision. It is admitted if every descriptor admits it (of quota rules: if any does), and
-        then charges those that admit it; a refused request charges nothing.
+        then charges those that admit it; a refused request charges nothing. Each `owner` has counters of their own.
         """
         violations = list(islice(_violations(domain, descriptors, hits), MAX_VIOLATIONS))
         if violations:
@@ -84,7 +86,7 @@ class Checker:
 
         now_us = self._clock_us()
         matches = self._matches(domain, descriptors)
-        questions = self._ask(matches, hits, now_us)
+        questions = self._ask(matches, hits, owner, now_us)
         refusing = [q for q in questions if q is not None and q.refuses]
         enforced = [q.decision for q in refusing if not q.rule.quota_mode]
         quotas = [q.decision for q in refusing if q.rule.quota_mode]
@@ -109,7 +111,7 @@ class Checker:
             for match in matches
         ]
 
-    def _ask(self, matches: Sequence[Match | None], hits: int, now_us: int) -> list[_Question | None]:
+    def _ask(self, matches: Sequence[Match | None], hits: int, owner: str, now_us: int) -> list[_Question | None]:
         """Looks at each counter without spending. Descriptors that share one see what those before them would take."""
         reserved: dict[CounterKey, int] = {}
         questions: list[_Question | None] = []
@@ -118,7 +120,8 @@ class Checker:
                 questions.append(None)
                 continue
             limit = match.rule.limit
-            key = self._table.key(match.rule.identity, match.values)
+            # Lengths are hashed, too: no values of one owner are those of another.
+            key = self._table.key(match.rule.identity, (*match.values, owner) if owner else match.values)
             taken = reserved.get(key, 0)
             decision = look(limit, self._table.find(key, now_us), taken + hits, now_us)
             if decision.allowed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ratelimiter.convert import from_check_request, to_check_response
 from ratelimiter.handlers import Checker, CheckResult
@@ -23,14 +24,19 @@ class RateLimitService(pb_grpc.RateLimitServiceServicer):
         self._checker = checker
         self._on_decision = on_decision
 
-    async def Check(self, request: pb.CheckRequest, context: object) -> pb.CheckResponse:
-        """Decides on one request. Raises `InvalidFields`, also for the mesh's own domain in a call from outside."""
+    async def Check(self, request: pb.CheckRequest, context: Any) -> pb.CheckResponse:
+        """Decides on one request. Raises `InvalidFields`, also for the mesh's own domain in a call from outside.
+
+        Callers with credentials have counters of their workspace's own: nobody spends or learns what others have used.
+        """
         domain, descriptors, hits = from_check_request(request)
-        if domain == MESH_LIMIT_DOMAIN and EDGE_HEADER in getattr(context, "headers", {}):
+        if domain == MESH_LIMIT_DOMAIN and EDGE_HEADER in context.headers:
             # Else anyone could spend what another address may do.
             raise InvalidFields.one(
                 "domain", f"{MESH_LIMIT_DOMAIN} is decided inside the mesh; use a domain of your own rules"
             )
-        result = self._checker.check(domain, descriptors, hits)
+        workspace_id = context.identity.workspace_id
+        owner = "" if workspace_id is None else str(workspace_id)
+        result = self._checker.check(domain, descriptors, hits, owner)
         self._on_decision(result)
         return to_check_response(result)

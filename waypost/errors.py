@@ -132,7 +132,8 @@ class IdempotencyKeyReused(WaypostError):
 
     def __init__(self, key: str) -> None:
         self.key = key
-        super().__init__(f"the request_id {key!r} came with another request before: give each request its own")
+        # Not the key itself: some make theirs of what nobody else may know, and this is logged.
+        super().__init__("the request_id came with another request before: give each request its own")
 
 
 class IdempotencyKeyInUse(WaypostError):
@@ -141,7 +142,7 @@ class IdempotencyKeyInUse(WaypostError):
     def __init__(self, key: str, retry_after: float = 1.0) -> None:
         self.key = key
         self.retry_after = retry_after
-        super().__init__(f"the first request with the request_id {key!r} is still under way; ask again shortly")
+        super().__init__("the first request with this request_id is still under way; ask again shortly")
 
 
 class RequestTooLarge(WaypostError):

@@ -17,6 +17,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 import waypost
+from waypost.masking import masked
 
 # Seconds. Finer at the low end than OpenTelemetry's advice (5 ms and up): a cached redirect takes well under one.
 LATENCY_BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -64,11 +65,12 @@ def configure_logging(service: str, level: str) -> None:
 
 def _dump(event: Any, **_: Any) -> bytes:
     try:
-        return orjson.dumps(event, default=str)
+        line = orjson.dumps(event, default=str)
     except TypeError:
         # What orjson does not take (half of a surrogate pair in a file's name, huge numbers) must not cost the line,
         # nor the call that it tells of.
-        return json.dumps(event, default=_plain, skipkeys=True).encode()
+        line = json.dumps(event, default=_plain, skipkeys=True).encode()
+    return masked(line)
 
 
 def _plain(value: object) -> str:

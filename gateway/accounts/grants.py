@@ -18,4 +18,4 @@ def require_grant(identity: Identity, role: Role, scopes: frozenset[Scope] | Non
         raise PermissionDenied(
             missing[0], f"this would give {', '.join(missing)}, which you do not have here: nobody gives more"
         )
-    raise PermissionDenied(_OPERATORS_ONLY, f"only operators give the role {role.value}")
+    raise PermissionDenied(_OPERATORS_ONLY, f"only operators give and take the role {role.value}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -18,12 +18,17 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import status_pb2
 
 from tests.e2e.api import DETAILS_KEY, info, status_of_json
+from tests.faults.gateways import Gateway, running_gateway
 from tests.support.contract import bindings, full_name, methods
 from tests.support.keys import add_keys
 from tests.support.mesh import Mesh
 from tests.support.postgres import run
 from waypost.access.identity import Role, Scope
 from waypost.model import DEFAULT_WORKSPACE
+from waypost.supervisor import dev_issuer
+from waypost.supervisor.data_dir import DataDir
+from waypost.supervisor.database import EmbeddedDatabase
+from waypost.supervisor.settings import SupervisorSettings
 
 METHODS = {full_name(method): method for method in methods()}
 BINDINGS = {full_name(binding.method): binding for binding in reversed(list(bindings()))}
@@ -153,6 +158,20 @@ def ways_into(mesh: Mesh) -> Iterator[dict[str, Way]]:
             "gRPC": grpc_way(edge),
             "the gateway's port": grpc_way(gateway),
         }
+
+
+@asynccontextmanager
+async def gateway_beside(mesh: Mesh) -> AsyncIterator[Gateway]:
+    """Another gateway of the same mesh, beside the one that it started. Its log is read by the running loop."""
+    urls = EmbeddedDatabase(SupervisorSettings.from_env({}), DataDir(mesh.data)).role_urls()
+    env = {
+        "WAYPOST_KEY_PEPPER": (mesh.data / "key-pepper").read_text().strip(),
+        "WAYPOST_RATELIMITER_ADDRESS": address_of(mesh, "ratelimiter_control"),
+        "WAYPOST_FAILED_CREDENTIALS_PER_MINUTE": "1000000",
+        **dev_issuer.settings(mesh.data),
+    }
+    async with running_gateway(urls.__getitem__, env) as gateway:
+        yield gateway
 
 
 def request_of(method: str, **fields: Any) -> Message:

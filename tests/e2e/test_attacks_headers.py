@@ -101,13 +101,7 @@ def test_nobody_outside_is_inside_by_the_tricks_of_http_1(besieged: Mesh, forged
     with edge_client(besieged) as client:
 
         def post(body: dict[str, Any], *more: tuple[str, str]) -> httpx.Response:
-            names = {name.lower() for name, _ in forged}
-            kept = [(name, value) for name, value in client.headers.items() if name not in names]
-            client.headers.clear()
-            try:
-                return client.post("/api/v1/ratelimit/check", json=body, headers=[*forged, *more])
-            finally:
-                client.headers.update(kept)
+            return client.post("/api/v1/ratelimit/check", json=body, headers=[*forged, *more])
 
         for body in (SHOP, OWN):
             response = post(body)
@@ -265,8 +259,10 @@ def test_a_workspace_is_named_once_and_rightly(besieged: Mesh, edge: dict[str, W
         assert ask(owner, default).well
         assert ask(owner, "01234567-89ab-4cde-8f01-23456789abcd").code == grpc.StatusCode.NOT_FOUND.value[0]
         assert ask(operator, "01234567-89ab-4cde-8f01-23456789abcd").code == grpc.StatusCode.NOT_FOUND.value[0]
-        for odd in ("default", "*", "0", default[:-1], default + "0", f"{{{default}}}", default.replace("-", ""), "' OR 1=1",
-                    f"urn:uuid:{default}"[:36], "00000000-0000-0000-0000-00000000000g", f"{default},{default}"):  # fmt: skip
+        for odd in (
+            "default", "*", "0", default[:-1], default + "0", f"{{{default}}}", default.replace("-", ""), "' OR 1=1",
+            f"urn:uuid:{default}"[:36], default[:-1] + "g", f"{default},{default}",
+        ):  # fmt: skip
             for key in (owner, operator):
                 answer = ask(key, odd)
                 assert answer.code == 3, (odd, answer)
@@ -282,8 +278,9 @@ def test_a_path_that_means_another_is_not_another(besieged: Mesh) -> None:
             "/api/v1/keys", "//api/v1/keys", "/api//v1/keys", "/api/v1/./keys", "/x/../api/v1/keys", "/api/v1/keys/",
             "/api/v1/%6beys", "/API/V1/KEYS", "/api/v1/keys;x=1", "/api/v1/keys%00", "/api/v1/keys#x", "/api/v1/keys?x",
             "/api/v1/urls/..%2fkeys", "/api/v1/urls/%2e%2e/keys", "/api%2fv1%2fkeys", "/api\\v1\\keys",
-            "/waypost.api.v1.KeyService/ListKeys", "/waypost.api.v1.JobService/ListJobs", "/grpc.health.v1.Health/Check",
-            "/metrics", "/ready", "/health", "/config_dump", "/.env", "/logs/gateway.log", "/..%2f..%2fetc/passwd",
+            "/waypost.api.v1.KeyService/ListKeys", "/waypost.api.v1.JobService/ListJobs", "/metrics", "/ready",
+            "/health", "/grpc.health.v1.Health/Check", "/config_dump", "/.env", "/logs/gateway.log",
+            "/..%2f..%2fetc/passwd",
         ):  # fmt: skip
             data = api.raw(f"GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n".encode())
             status = int(data.split(b" ", 2)[1])

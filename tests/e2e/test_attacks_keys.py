@@ -30,6 +30,7 @@ from tests.e2e.attacks import (
     assert_denied,
     assert_unauthenticated,
     edge_client,
+    gateway_beside,
     grpc_way,
     json_way,
     key_with,
@@ -38,17 +39,13 @@ from tests.e2e.attacks import (
     ways_into,
 )
 from tests.e2e.storms import Storm
-from tests.faults.gateways import Gateway, running_gateway
+from tests.faults.gateways import Gateway
 from tests.support.mesh import Mesh
 from tests.support.postgres import run
 from waypost.access.api_keys import digest_of, new_key, parse_key
 from waypost.access.identity import Role, Scope
 from waypost.api.v1.key_service_pb2 import CreateKeyResponse
 from waypost.api.v1.role_pb2 import ROLE_OPERATOR
-from waypost.supervisor import dev_issuer
-from waypost.supervisor.data_dir import DataDir
-from waypost.supervisor.database import EmbeddedDatabase
-from waypost.supervisor.settings import SupervisorSettings
 
 CREATE_KEY, REVOKE_KEY, GET_KEY = (f"/waypost.api.v1.KeyService/{name}Key" for name in ("Create", "Revoke", "Get"))
 UNAUTHENTICATED = 16
@@ -172,7 +169,6 @@ FOR_READERS = {
     "LinkService/GetLink",
     "LinkService/ListLinks",
     "LinkService/ResolveLink",
-    "WorkspaceService/ListWorkspaces",
     "WorkspaceService/GetCaller",
     "AbuseService/ReportLink",
 }
@@ -203,14 +199,7 @@ def test_a_key_that_may_read_links_may_nothing_else(besieged: Mesh, role: Role) 
 @pytest.fixture
 async def second_gateway(besieged: Mesh) -> AsyncIterator[Gateway]:
     """Another gateway of the same mesh, beside the one that it started."""
-    urls = EmbeddedDatabase(SupervisorSettings.from_env({}), DataDir(besieged.data)).role_urls()
-    env = {
-        "WAYPOST_KEY_PEPPER": (besieged.data / "key-pepper").read_text().strip(),
-        "WAYPOST_RATELIMITER_ADDRESS": address_of(besieged, "ratelimiter_control"),
-        "WAYPOST_FAILED_CREDENTIALS_PER_MINUTE": "1000000",
-        **dev_issuer.settings(besieged.data),
-    }
-    async with running_gateway(urls.__getitem__, env) as gateway:
+    async with gateway_beside(besieged) as gateway:
         yield gateway
 
 

@@ -140,10 +140,10 @@ def test_check_over_grpc(ratelimiter_channel: grpc.Channel) -> None:
     stub = RateLimitServiceStub(ratelimiter_channel)
     first, second = (stub.Check(check(address), timeout=TIMEOUT).statuses[0] for _ in range(2))
     assert first.rule == "waypost.route_class_create.remote_address"
-    assert (first.allowed, first.limit, first.window.ToJsonString()) == (True, 600, "60s")
-    assert first.remaining == 2999
-    # Ten a second come back.
-    assert second.remaining in (2998, 2999)
+    assert (first.allowed, first.limit, first.window.ToJsonString()) == (True, 30, "60s")
+    assert first.remaining == 119
+    # One comes back every two seconds.
+    assert second.remaining in (118, 119)
 
 
 def test_check_as_json(strict: Mesh) -> None:

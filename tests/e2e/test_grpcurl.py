@@ -14,18 +14,16 @@ from tests.support.mesh import Mesh
 
 ROOT = Path(__file__).resolve().parents[2]
 
-LINK_METHODS = {
-    "CreateLink",
-    "BatchCreateLinks",
-    "GetLink",
-    "ListLinks",
-    "UpdateLink",
-    "DeleteLink",
-    "UndeleteLink",
-    "ResolveLink",
+GATEWAY = {
+    "LinkService": "CreateLink BatchCreateLinks GetLink ListLinks UpdateLink DeleteLink UndeleteLink ResolveLink",
+    "WorkspaceService": "CreateWorkspace ListWorkspaces GetWorkspace UpdateWorkspace GetCaller",
+    "MemberService": "AddMember ListMembers UpdateMember RemoveMember",
+    "KeyService": "CreateKey ListKeys GetKey RevokeKey",
+    "AuditService": "ListAuditEvents",
+    "AbuseService": "ReportLink ListReports CloseReport BlockLink UnblockLink ListBlockedLinks",
 }
 OWN = {
-    "gateway": {"LinkService": LINK_METHODS},
+    "gateway": {service: set(methods.split()) for service, methods in GATEWAY.items()},
     "ratelimiter": {"RateLimitService": {"Check"}},
     "workers": {"JobService": {"ListJobs"}},
 }

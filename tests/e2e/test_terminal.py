@@ -102,8 +102,10 @@ def test_what_a_person_reads_and_tries_first(mesh_of_its_own: Mesh) -> None:
         assert f"waypost: ready {mesh.http_url}\n" in text
         for process in ("postgres", "gateway", "ratelimiter", "workers", "envoy"):
             assert re.search(rf"^  {process} +ready .*{'socket' if process == 'postgres' else ''}", text, re.MULTILINE)
-        shown = dict(re.findall(r"^  (shorten|by gRPC|data|logs) +(.+)$", text, re.MULTILINE))
+        shown = dict(re.findall(r"^  (shorten|by gRPC|key file|key|data|logs) +(.+)$", text, re.MULTILINE))
         assert (shown["data"], shown["logs"]) == (str(mesh.data), str(mesh.data / "logs"))
+        assert shown["key"] == f"{mesh.operator_key}  (for operators; shown once)"
+        assert shown["key file"] == str(mesh.data / "operator-key")
         assert (mesh.data / "logs" / "gateway.log").is_file()
         # Nothing for machines on a screen.
         assert not re.search(r"^\{", text, re.MULTILINE)
@@ -117,6 +119,19 @@ def test_what_a_person_reads_and_tries_first(mesh_of_its_own: Mesh) -> None:
                 assert client.get(short_url[1]).headers["location"] == "https://example.com"
 
         assert terminal.press_ctrl_c() == 0
+
+
+def test_the_first_calls_work_where_links_take_a_key(mesh_of_its_own: Mesh) -> None:
+    mesh = mesh_of_its_own
+    mesh.env["WAYPOST_ANONYMOUS_CREATE"] = "false"
+    for first_start in (True, False):
+        with on_a_terminal(mesh) as terminal:
+            text = terminal.read_until("Ctrl-C stops")
+            assert (mesh.operator_key in text) is first_start
+            shown = dict(re.findall(r"^  (shorten|by gRPC) +(.+)$", text, re.MULTILINE))
+            for call in (shown["shorten"], shown["by gRPC"]):
+                assert '"short_url"' in paste(call)
+            assert terminal.press_ctrl_c() == 0
 
 
 def test_what_a_person_reads_when_it_cannot_start(mesh_of_its_own: Mesh) -> None:

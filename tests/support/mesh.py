@@ -83,6 +83,8 @@ class Mesh:
         """What it said on standard error, as it came; `seen`: when, in monotonic seconds."""
         self.lines: list[str] = []
         """The lines on standard error that are no events: what people are told when it ends with an error."""
+        self.out: list[str] = []
+        """The lines on standard output."""
         self.group = 0
         """The process group of everything that the supervisor started; 0 until it is known."""
         self.secrets: set[str] = set()
@@ -279,6 +281,7 @@ class Mesh:
             self._news.notify_all()
 
     def _take_out(self, line: str) -> None:
+        self.out.append(line)
         self._ready = self._ready or line.startswith("waypost: ready ")
 
     def _take_error(self, line: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import Protocol
 from uuid import UUID
 
-from waypost.access.api_keys import KeyRecord, matches, parse_key
+from waypost.access.api_keys import ApiKey, KeyRecord, matches, parse_key
 from waypost.access.claims import TokenClaims
 from waypost.access.failures import Failures
 from waypost.access.fresh import FreshCache
@@ -27,6 +28,8 @@ MAX_AGE = 0.8
 _CACHED = 10_000
 _UNKNOWN_AT_A_TIME = 2
 """Look-ups of keys that nobody has seen lately: strangers' guesses shall not take every connection."""
+_UNKNOWN_WAITING = 64
+_UNKNOWN_KEY = "the API key is not known"
 _NOTE_SECONDS = 20.0
 _NOTED = 10_000
 
@@ -35,6 +38,10 @@ class Tokens(Protocol):
     """Checks tokens; raises `Unauthenticated`."""
 
     async def verify(self, token: str) -> TokenClaims: ...
+
+    def known(self, token: str) -> TokenClaims | None:
+        """The claims of a token that was found good a moment ago; None: look at it anew."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,9 @@ class Presented:
                 if name == WORKSPACE_HEADER:
                     raise InvalidFields.one(WORKSPACE_HEADER, "comes with two values: give one")
                 raise Unauthenticated(f"{name} comes with two values: give one")
+        for name, text in found.items():
+            if not text.strip() and name != WORKSPACE_HEADER:
+                raise Unauthenticated(f"{name} is empty: leave it out, or see whether your variable for it is set")
         if found.get(KEY_HEADER) and found.get(TOKEN_HEADER):
             raise Unauthenticated(f"{KEY_HEADER} and {TOKEN_HEADER} came together: give one of the two")
         token = found.get(TOKEN_HEADER, "")
@@ -90,7 +100,11 @@ class Authenticator:
         self._clock = clock
         self._failures = failures
         self._unknown = asyncio.Semaphore(_UNKNOWN_AT_A_TIME)
-        self._keys: FreshCache[str, KeyRecord | None] = FreshCache(self._read_key, max_age=MAX_AGE, size=_CACHED)
+        self._waiting = 0
+        # Keys that there are not are not kept: strangers could push out those that there are.
+        self._keys: FreshCache[str, KeyRecord | None] = FreshCache(
+            self._read_key, max_age=MAX_AGE, size=_CACHED, turn=self._turn_of, keeps=lambda record: record is not None
+        )
         self._memberships: FreshCache[str, Sequence[Membership]] = FreshCache(
             self._read_memberships, max_age=MAX_AGE, size=_CACHED
         )
@@ -109,6 +123,8 @@ class Authenticator:
             return await self._of_key(record, presented.workspace, address)
         if presented.token:
             return await self._of_person(await self._claims(presented.token, address), presented.workspace, address)
+        if presented.workspace:
+            raise Unauthenticated(f"{WORKSPACE_HEADER} names a workspace, but credentials for it are missing")
         return Identity(ANONYMOUS, address=address)
 
     async def run(self) -> None:
@@ -129,33 +145,40 @@ class Authenticator:
 
     async def _known(self, text: str, address: str) -> KeyRecord:
         key = parse_key(text)
+        if key is not None and (self._keys.last(key.key_id) is not None or self._keys.reading(key.key_id)):
+            # Costs the store nothing.
+            record = await self._keys.get(key.key_id)
+            if record is None or not matches(key, record, self._peppers):
+                with self._failures.attempt(address):
+                    raise Unauthenticated(_UNKNOWN_KEY)
+        else:
+            with self._failures.attempt(address):
+                record = await self._matching(key)
+        # Whoever has the secret of a key guesses nothing, and may be told what has become of it.
+        if record.revoked_at is not None:
+            raise Unauthenticated("the API key has been revoked")
+        if not record.counts(self._clock.now()):
+            raise Unauthenticated("the API key has expired")
+        return record
+
+    async def _matching(self, key: ApiKey | None) -> KeyRecord:
         if key is None:
-            self._wrong(address, f"{KEY_HEADER} is no API key: it looks like wp_<id>.<secret>")
+            raise Unauthenticated(f"{KEY_HEADER} is no API key: it looks like wp_<id>.<secret>")
         if self._credentials is None:
             raise Unauthenticated("this service knows no API keys: it has no database")
-        if self._keys.last(key.key_id) is None:
-            self._failures.check(address)
         record = await self._keys.get(key.key_id)
         if record is None or not matches(key, record, self._peppers):
-            self._wrong(address, "the API key is not known")
-        if record.revoked_at is not None:
-            self._wrong(address, "the API key has been revoked")
-        if not record.counts(self._clock.now()):
-            self._wrong(address, "the API key has expired")
+            raise Unauthenticated(_UNKNOWN_KEY)
         return record
 
     async def _claims(self, token: str, address: str) -> TokenClaims:
         if self._tokens is None:
             raise Unauthenticated(f"no tokens are taken here; use an API key in {KEY_HEADER}")
-        try:
+        known = self._tokens.known(token)
+        if known is not None:
+            return known
+        with self._failures.attempt(address):
             return await self._tokens.verify(token)
-        except Unauthenticated as error:
-            self._wrong(address, error.why)
-
-    def _wrong(self, address: str, why: str) -> NoReturn:
-        self._failures.check(address)
-        self._failures.count(address)
-        raise Unauthenticated(why)
 
     async def _of_key(self, record: KeyRecord, named: str, address: str) -> Identity:
         workspace_id = _uuid(named) if named else record.workspace_id
@@ -185,11 +208,25 @@ class Authenticator:
         return Identity(principal, chosen.workspace_id, chosen.role, ROLE_SCOPES[chosen.role], address)
 
     async def _read_key(self, key_id: str) -> KeyRecord | None:
-        credentials = self._require()
+        return await self._require().read_key(key_id)
+
+    @asynccontextmanager
+    async def _turn_of(self, key_id: str) -> AsyncIterator[None]:
+        """Keys that were there when they were last looked at need not wait for strangers' guesses."""
         if self._keys.last(key_id) is not None:
-            return await credentials.read_key(key_id)
-        async with self._unknown:
-            return await credentials.read_key(key_id)
+            yield
+            return
+        if self._waiting >= _UNKNOWN_WAITING:
+            raise Overloaded(_UNKNOWN_WAITING)
+        self._waiting += 1
+        try:
+            await self._unknown.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._unknown.release()
 
     async def _read_memberships(self, subject: str) -> Sequence[Membership]:
         return await self._require().read_memberships(subject) if self._credentials else ()

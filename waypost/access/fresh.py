@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -31,7 +32,8 @@ class FreshCache(Generic[K, V]):
 
     One read at a time for each key, shared by all who ask. An entry that is used past half of its age is read again in
     the background, so that who asks often never waits. At most `size` entries; the least recently used goes. When the
-    store does not answer, the error is the caller's: nothing is served beyond its age.
+    store does not answer, the error is the caller's: nothing is served beyond its age. `turn`: what a read waits for
+    before it begins. `keeps`: whether a value is kept at all; one that is not is read for whoever asks just now.
     """
 
     def __init__(
@@ -41,11 +43,15 @@ class FreshCache(Generic[K, V]):
         max_age: float,
         size: int,
         now: Callable[[], float] = time.monotonic,
+        turn: Callable[[K], AbstractAsyncContextManager[None]] | None = None,
+        keeps: Callable[[V], bool] = lambda _: True,
     ) -> None:
         self._read = read
         self._max_age = max_age
         self._size = size
         self._now = now
+        self._turn = turn or (lambda _: nullcontext())
+        self._keeps = keeps
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._reads: dict[K, asyncio.Task[_Entry[V]]] = {}
 
@@ -56,6 +62,10 @@ class FreshCache(Generic[K, V]):
         """What was last read and is still kept, however old; None also where that is what was read."""
         entry = self._entries.get(key)
         return None if entry is None else entry.value
+
+    def reading(self, key: K) -> bool:
+        """Whether it is being read at this moment: who asks now joins in."""
+        return key in self._reads
 
     async def get(self, key: K) -> V:
         """The value; raises what the read raises, `DependencyUnavailable` if every answer is too old when it comes."""
@@ -81,12 +91,17 @@ class FreshCache(Generic[K, V]):
         return task
 
     async def _fill(self, key: K) -> _Entry[V]:
-        began = self._now()
         try:
-            value = await self._read(key)
+            async with self._turn(key):
+                began = self._now()
+                value = await self._read(key)
         finally:
             self._reads.pop(key, None)
-        entry = self._entries[key] = _Entry(value, began)
+        entry = _Entry(value, began)
+        if not self._keeps(value):
+            self._entries.pop(key, None)
+            return entry
+        self._entries[key] = entry
         self._entries.move_to_end(key)
         while len(self._entries) > self._size:
             self._entries.popitem(last=False)

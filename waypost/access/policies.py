@@ -55,7 +55,7 @@ class Policy:
     scope: Scope | None
     objects: Objects
     limit: LimitClass
-    seconds: float = 30.0
+    seconds: float = 10.0
     anonymous: bool = False
     inside: bool = False
 
@@ -79,7 +79,9 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             "LinkService",
             {
                 "CreateLink": Policy(Scope.LINKS_WRITE, Objects.WORKSPACE, LimitClass.CREATE, anonymous=True),
-                "BatchCreateLinks": Policy(Scope.LINKS_WRITE, Objects.WORKSPACE, LimitClass.CREATE, anonymous=True),
+                "BatchCreateLinks": Policy(
+                    Scope.LINKS_WRITE, Objects.WORKSPACE, LimitClass.CREATE, seconds=30.0, anonymous=True
+                ),
                 "GetLink": _LINK_READ,
                 "ListLinks": _LINK_READ,
                 "UpdateLink": _LINK_WRITE,
@@ -129,7 +131,8 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             },
         ),
         **_service(
-            "RateLimitService", {"Check": Policy(Scope.LIMITS_CHECK, Objects.NONE, LimitClass.NONE, inside=True)}
+            "RateLimitService",
+            {"Check": Policy(Scope.LIMITS_CHECK, Objects.NONE, LimitClass.NONE, seconds=5.0, inside=True)},
         ),
         **_service("JobService", {"ListJobs": Policy(Scope.MESH_READ, Objects.MESH, LimitClass.NONE)}),
     }

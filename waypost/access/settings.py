@@ -132,7 +132,7 @@ class TokenSettings(JwtSettings, ServiceSettings):
         "WAYPOST_OPERATORS", "", "Subjects of tokens, by comma, whose people are operators of the whole mesh."
     )
     failed_credentials_per_minute: int = Field(
-        60,
+        300,
         ge=1,
         le=1_000_000,
         alias="WAYPOST_FAILED_CREDENTIALS_PER_MINUTE",

@@ -98,6 +98,12 @@ class TokenVerifier:
         self._keep(digest, claims, keys, now)
         return claims
 
+    def known(self, token: str) -> TokenClaims | None:
+        """The claims of a token that was found good a moment ago; None: look at it anew."""
+        if len(token) > MAX_TOKEN_BYTES or not _COMPACT.fullmatch(token):
+            return None
+        return self._look_up(hashlib.sha256(token.encode()).digest(), self._now())
+
     async def _keys_for(self, kid: str) -> KeySet:
         """The keys in force; they were looked for anew if this one was not among them."""
         keys = self._source.keys

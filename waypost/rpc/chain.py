@@ -1,8 +1,8 @@
 """The middleware around every unary call, written without a transport so that each port can call it.
 
-A call goes `Observe → Errors → Admission → Deadline → the service's gate → the method`; see `waypost.rpc.access` for the
-gate. Middleware is any `async (context, request, call_next)`; `build` folds a list of them around a handler, the first
-outermost.
+A call goes `Observe → Errors → Admission → Deadline → the service's gate → the method`; for the gate see
+`waypost.rpc.access`. Middleware is any `async (context, request, call_next)`; `build` folds a list of them around a
+handler, the first outermost.
 """
 
 from __future__ import annotations

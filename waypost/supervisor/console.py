@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -35,23 +36,28 @@ class Welcome:
     logs: str
     call: str = ""
     """The address to call, if that of `url` is not one that the certificate is for."""
+    anonymous: bool = True
+    """Whether links may be made without credentials."""
 
     new_key: str = field(default="", repr=False)
     """The first operator key, if this start has made it: shown this once."""
     key_file: str = ""
-    """Where it lies."""
+    """Where it lies, if it does."""
 
     def lines(self) -> Sequence[tuple[str, str]]:
         """Labels and texts, in order."""
         body = """'{"url": "https://example.com"}'"""
+        kept = bool(self.key_file) and Path(self.key_file).exists()
+        key = f"$(cat {shlex.quote(self.key_file)})" if kept else "$WAYPOST_API_KEY"
+        header = "" if self.anonymous else f'-H "x-api-key: {key}" '
         return (
-            ("shorten", f"curl -s {self.call or self.url}/api/v1/shorten -d {body}"),
+            ("shorten", f"curl -s {header}{self.call or self.url}/api/v1/shorten -d {body}"),
             (
                 "by gRPC",
-                f"{_program('grpcurl')} -plaintext -d {body} {self.grpc} waypost.api.v1.LinkService/CreateLink",
+                f"{_program('grpcurl')} -plaintext {header}-d {body} {self.grpc} waypost.api.v1.LinkService/CreateLink",
             ),
-            ("key", f"{self.new_key}  (for operators; shown once)") if self.new_key else ("", ""),
-            ("key file", self.key_file),
+            ("key", f"{self.new_key}  (for operators; shown once)" if self.new_key else ""),
+            ("key file", self.key_file if kept else ""),
             ("data", self.data),
             ("logs", self.logs),
         )

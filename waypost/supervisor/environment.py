@@ -94,11 +94,12 @@ def for_service(
     """The environment of one service.
 
     What the user set for it passes through; on top lies what the supervisor decides. `role_urls` are the embedded
-    database's URLs by role; of them it gets its own. `pepper`: of the digests of API keys, as `pepper_of` has it.
+    database's URLs by role; of them it gets its own. `pepper`: of the digests of API keys, if the user names none.
     """
     given = {name: value for name, value in env.items() if name in names and value.strip()}
-    given["WAYPOST_KEY_PEPPER"] = pepper
-    given["WAYPOST_ANONYMOUS_CREATE"] = str(anonymous_create(env, settings)).lower()
+    given.setdefault("WAYPOST_KEY_PEPPER", pepper)
+    if settings.embedded:
+        given.setdefault("WAYPOST_ANONYMOUS_CREATE", "true")
     given.setdefault(
         "WAYPOST_RATELIMITER_ADDRESS", address(settings.service_host, settings.control_port("ratelimiter"))
     )

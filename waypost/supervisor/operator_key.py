@@ -58,9 +58,9 @@ async def first_operator_key(url: str, data: DataDir, pepper: str, tell: Tell) -
         tell(key.text)
     elif not await is_kept_under(url, key, peppers):
         raise CannotStart(
-            f"the pepper of API keys is not the one that the key in {data.operator_key} was stored under, so no key made "
-            f"before counts: put the old one back into {data.key_pepper}, or set {PEPPER_SETTING} to `<new>,<old>`; "
-            "docs/troubleshooting.md says what to do if it is lost"
+            f"no API key counts any more: the key in {data.operator_key} was stored under another pepper than there is "
+            f"now. Put the old one back, into {data.key_pepper} or as {PEPPER_SETTING}=<new>,<old>; if it is lost, see "
+            "docs/troubleshooting.md"
         )
 
 

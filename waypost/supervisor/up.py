@@ -68,6 +68,7 @@ async def _run(settings: SupervisorSettings, env: Mapping[str, str], data: DataD
         logs=str(data.logs),
         key_file=str(data.operator_key),
         call=settings.public_address if settings.tls else "",
+        anonymous=environment.anonymous_create(env, settings),
     )
     mesh = make_mesh(settings, env, data)
     await Supervisor(mesh, data, list(settings.listeners()), welcome, console).run()

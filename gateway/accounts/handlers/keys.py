@@ -12,8 +12,8 @@ from gateway.accounts.requests import CreateKey, Page
 from gateway.expiry import expiry_of
 from gateway.requests import Caller
 from gateway.rules import Violations
-from waypost.access.api_keys import ApiKey, digest_of, new_key
-from waypost.access.identity import Scope
+from waypost.access.api_keys import PREFIX, ApiKey, digest_of, new_key
+from waypost.access.identity import Role, Scope
 from waypost.accounts import MAX_KEYS, Key, KeyPlace, NewKey
 from waypost.audit import Action, AuditEntry, entry_of
 from waypost.errors import InvalidFields, PermissionDenied, ResourceNotFound, TooMany
@@ -79,13 +79,16 @@ class KeyHandlers:
         return key
 
     async def revoke(self, key_id: str, caller: Caller) -> Key:
-        """Takes a key back; a revoked one stays as it is. Raises `ResourceNotFound`."""
+        """Takes a key back; a revoked one stays as it is. Raises `ResourceNotFound`, and `PermissionDenied` for an
+        operator's key: whoever owns a workspace shall not lock out those who run the mesh."""
         _require(key_id)
         async with self._storage.unit_of_work(caller.workspace_id) as work:
             revoked = await work.keys.revoke(key_id)
             if revoked is None:
                 raise ResourceNotFound("key", key_id)
             key, changed = revoked
+            if key.role is Role.OPERATOR:
+                require_grant(caller.identity, key.role, frozenset())
             if changed:
                 details = {"name": key.name, "role": key.role.value}
                 await work.audit.add_all([_entry(Action.KEY_REVOKE, key, caller, details)])
@@ -110,3 +113,6 @@ def _described(key: Key) -> dict[str, str]:
 def _require(key_id: str) -> None:
     if not key_id:
         raise InvalidFields.one("key_id", "must not be empty")
+    if key_id.startswith(PREFIX):
+        # Said without it: whoever has found a key somewhere pastes the whole of it.
+        raise InvalidFields.one("key_id", f"must be the id alone: what stands between {PREFIX} and the dot")

@@ -11,10 +11,10 @@ from gateway.accounts.ports import Memberships, Workspaces
 from gateway.accounts.requests import Page
 from gateway.requests import Caller
 from gateway.rules import Violations
-from waypost.access.identity import Identity, Role
+from waypost.access.identity import Identity, Role, Scope
 from waypost.accounts import Workspace
 from waypost.audit import Action, entry_of
-from waypost.errors import ResourceNotFound
+from waypost.errors import PermissionDenied, ResourceNotFound
 from waypost.ports import AccountReader, Storage
 
 _PERSON = "user:"
@@ -101,7 +101,9 @@ class WorkspaceHandlers:
         return after
 
     async def _own(self, identity: Identity) -> Sequence[UUID] | None:
-        """The workspaces that the caller may name; None: all."""
+        """The workspaces that the caller may name; None: all. Raises `PermissionDenied` for keys that may read none."""
+        if identity.role is not None and Scope.WORKSPACE_READ not in identity.scopes:
+            raise PermissionDenied(Scope.WORKSPACE_READ)
         if identity.operator:
             return None
         if identity.principal.startswith(_PERSON):

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from waypost.supervisor import supervisor
@@ -16,6 +17,7 @@ from waypost.supervisor.data_dir import DataDir
 from waypost.supervisor.database import EmbeddedDatabase
 from waypost.supervisor.environment import without_ours
 from waypost.supervisor.mesh import Mesh
+from waypost.supervisor.operator_key import Tell, first_operator_key, pepper_of
 from waypost.supervisor.probe import service_probe
 from waypost.supervisor.program import Program, StopStep
 from waypost.supervisor.schema import Note, bring_up_to_date
@@ -41,9 +43,10 @@ def make_mesh(settings: SupervisorSettings, env: Mapping[str, str], data: DataDi
             for name, plan in json.loads(sys.argv[1]).items()
         ]
 
-    async def migrate(note: Note) -> None:
+    async def migrate(note: Note, tell: Tell) -> None:
         if database is not None:
-            await bring_up_to_date(database.owner_url(), database.role_passwords(), note)
+            first_key = partial(first_operator_key, data=data, pepper=pepper_of(data, env), tell=tell)
+            await bring_up_to_date(database.owner_url(), database.role_passwords(), note, first_key)
 
     return Mesh(programs, database, migrate)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.support.links import add, new_link
 from tests.support.postgres import Database
 from tests.support.waiting import until
+from waypost.access.claims import MAX_SUBJECT
 from waypost.adapters.postgres import Postgres
 from waypost.adapters.postgres_answers import PostgresAnswerSweep
 from waypost.adapters.postgres_links import PostgresStorage
@@ -49,6 +51,20 @@ async def test_another_request_under_the_same_key_is_refused(storage: Storage) -
     with pytest.raises(IdempotencyKeyReused) as caught:
         await ask(storage, replace(KEY, fingerprint=b"g" * 32))
     assert caught.value.key == "k-1"
+
+
+async def test_the_longest_name_of_a_caller_is_no_obstacle(storage: Storage) -> None:
+    key = replace(KEY, principal=f"user:{'x' * MAX_SUBJECT}")
+    assert await ask(storage, key) == await ask(storage, key, b"another") == b"answer"
+
+
+async def test_an_answer_is_of_its_workspace(storage: Storage) -> None:
+    await ask(storage)
+    elsewhere = replace(KEY, workspace_id=UUID(int=2))
+    assert await storage.read_answer(KEY) == b"answer"
+    assert await storage.read_answer(elsewhere) is None
+    async with storage.unit_of_work(elsewhere.workspace_id) as work:
+        assert await work.answers.claim(elsewhere) is None
 
 
 @pytest.mark.parametrize("change", [{"principal": "other"}, {"method": "DeleteLink"}, {"key": "K-1"}])

@@ -1,9 +1,11 @@
-"""The cache of credentials: no answer is older than its bound, whatever comes when; one read at a time; a bounded size."""
+"""The cache of credentials: no answer is older than its bound, whatever comes when; one read at a time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -79,7 +81,7 @@ class AnswersAreFresh(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.store = Store(held=True)
         self.cache = self.store.cache()
-        self.callers: set[asyncio.Task[None]] = set()
+        self.callers: list[asyncio.Task[None]] = []
         self.answers = 0
 
     def pump(self) -> None:
@@ -88,7 +90,7 @@ class AnswersAreFresh(RuleBasedStateMachine):
     async def _ask(self, key: str) -> None:
         try:
             value = await self.cache.get(key)
-        except (DependencyUnavailable, ConnectionError):
+        except DependencyUnavailable:
             return
         self.answers += 1
         replaced = self.store.replaced.get((key, value))
@@ -106,7 +108,7 @@ class AnswersAreFresh(RuleBasedStateMachine):
     def asks(self, key: str, many: int) -> None:
         async def begin() -> None:
             for _ in range(many):
-                self.callers.add(asyncio.create_task(self._ask(key)))
+                self.callers.append(asyncio.create_task(self._ask(key)))
             await turn()
 
         self.runner.run(begin())
@@ -116,7 +118,7 @@ class AnswersAreFresh(RuleBasedStateMachine):
     def a_read_ends(self, which: int, fails: bool) -> None:
         read = self.store.under_way[which % len(self.store.under_way)]
         if fails:
-            read.end.set_exception(ConnectionError("away"))
+            read.end.set_exception(DependencyUnavailable("postgres"))
         else:
             read.end.set_result(None)
         self.pump()
@@ -124,13 +126,13 @@ class AnswersAreFresh(RuleBasedStateMachine):
     @precondition(lambda self: self.callers)
     @rule(which=st.integers(0, 9))
     def a_caller_leaves(self, which: int) -> None:
-        sorted(self.callers, key=id)[which % len(self.callers)].cancel()
+        self.callers[which % len(self.callers)].cancel()
         self.pump()
 
     @invariant()
     def nobody_was_told_what_is_too_old(self) -> None:
-        done = {task for task in self.callers if task.done()}
-        self.callers -= done
+        done = [task for task in self.callers if task.done()]
+        self.callers = [task for task in self.callers if not task.done()]
         for task in done:
             if not task.cancelled() and task.exception() is not None:
                 raise AssertionError from task.exception()
@@ -301,3 +303,36 @@ async def test_of_more_than_fit_the_least_recently_used_goes() -> None:
         await cache.get(key)
     assert len(cache) == 2
     assert (cache.last("a"), cache.last("b"), cache.last("c")) == (0, None, 0)
+
+
+async def test_a_read_that_waits_for_its_turn_is_as_young_as_its_beginning() -> None:
+    store, go = Store(), asyncio.Event()
+
+    @asynccontextmanager
+    async def turn_of(key: str) -> AsyncIterator[None]:
+        await go.wait()
+        yield
+
+    cache = FreshCache(store.read, max_age=MAX_AGE, size=SIZE, now=lambda: store.now, turn=turn_of)
+    caller = asyncio.create_task(cache.get("a"))
+    await turn()
+    assert cache.reading("a")
+    store.now += 10 * MAX_AGE
+    store.change("a")
+    go.set()
+    assert await caller == 1
+    assert (store.begun, cache.reading("a")) == (1, False)
+
+
+async def test_what_is_not_to_be_kept_is_read_for_who_asks_just_now() -> None:
+    store = Store(held=True)
+    cache = FreshCache(store.read, max_age=MAX_AGE, size=SIZE, now=lambda: store.now, keeps=lambda value: value > 0)
+    callers = [asyncio.create_task(cache.get("a")) for _ in range(3)]
+    await turn()
+    store.under_way[0].end.set_result(None)
+    assert await asyncio.gather(*callers) == [0, 0, 0]
+    assert (store.begun, len(cache)) == (1, 0)
+    store.held = False
+    store.change("a")
+    assert await cache.get("a") == 1
+    assert len(cache) == 1

@@ -215,9 +215,11 @@ async def test_change_that_is_told_before_the_create_comes_back_wins(world: Worl
 async def test_limiter_is_asked_for_who_calls_or_for_the_address_of_nobody_in_particular(world: World) -> None:
     await world.create()
     await world.create(caller=replace(CALLER, identity=as_anonymous("192.0.2.9")))
+    route = LimitEntry("route_class", "create")
+    who = [LimitEntry("principal", "user:ada"), LimitEntry("workspace", str(DEFAULT_WORKSPACE))]
     assert world.limiter.asked == [
-        ("waypost", [(LimitEntry("route_class", "create"), who)])
-        for who in (LimitEntry("principal", "user:ada"), LimitEntry("remote_address", "192.0.2.9"))
+        ("waypost", [(route, one) for one in who]),
+        ("waypost", [(route, LimitEntry("remote_address", "192.0.2.9"))]),
     ]
 
 

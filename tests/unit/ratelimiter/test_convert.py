@@ -10,6 +10,7 @@ from ratelimiter.rules import Rules
 from ratelimiter.service import RateLimitService
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.errors import InvalidFields
+from waypost.rpc.context import CallContext
 
 RULES = """
 domain: test
@@ -21,6 +22,9 @@ descriptors:
   - {key: free, rate_limit: {unlimited: true}}
   - {key: zero, rate_limit: {unit: second, requests_per_unit: 0}}
 """
+
+
+INSIDE = CallContext("/waypost.api.v1.RateLimitService/Check", [], "unix:", None)
 
 
 def service() -> RateLimitService:
@@ -42,7 +46,7 @@ def request(*descriptors: dict[str, str], hits_addend: int = 0) -> pb.CheckReque
 async def test_a_check_and_its_refusal() -> None:
     limiter = service()
     asked = request({"route": "create", "address": "192.0.2.7"}, {"free": ""}, {"none": ""})
-    answer = await limiter.Check(asked, None)
+    answer = await limiter.Check(asked, INSIDE)
     assert answer.allowed
     assert not answer.HasField("retry_after")
     limited, free, none = answer.statuses
@@ -59,7 +63,7 @@ async def test_a_check_and_its_refusal() -> None:
     assert none == pb.DescriptorStatus(allowed=True)
 
     asked.hits_addend = 2
-    answer = await limiter.Check(asked, None)
+    answer = await limiter.Check(asked, INSIDE)
     assert not answer.allowed
     assert [status.allowed for status in answer.statuses] == [False, True, True]
     assert answer.retry_after == answer.statuses[0].reset_after
@@ -67,11 +71,11 @@ async def test_a_check_and_its_refusal() -> None:
 
 
 async def test_no_retry_after_when_no_wait_helps() -> None:
-    answer = await service().Check(request({"zero": ""}), None)
+    answer = await service().Check(request({"zero": ""}), INSIDE)
     assert not answer.allowed
     assert not answer.HasField("retry_after")
 
 
 async def test_bad_fields_are_raised() -> None:
     with pytest.raises(InvalidFields, match="rate limit descriptor list must not be empty"):
-        await service().Check(pb.CheckRequest(domain="test"), None)
+        await service().Check(pb.CheckRequest(domain="test"), INSIDE)

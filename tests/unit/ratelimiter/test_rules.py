@@ -267,12 +267,15 @@ MINUTE, DAY = 60_000_000, 86_400_000_000
 @pytest.mark.parametrize(
     ("route_class", "who", "limit", "window", "burst"),
     [
-        ("create", "remote_address", 600, MINUTE, 3000),
+        ("create", "remote_address", 30, MINUTE, 120),
         ("create", "principal", 6000, MINUTE, 12000),
+        ("create", "workspace", 30000, MINUTE, 60000),
         ("write", "remote_address", 1200, MINUTE, 2400),
         ("write", "principal", 6000, MINUTE, 12000),
+        ("write", "workspace", 30000, MINUTE, 60000),
         ("read", "remote_address", 6000, MINUTE, 6000),
         ("read", "principal", 30000, MINUTE, 30000),
+        ("read", "workspace", 150000, MINUTE, 150000),
         ("report", "remote_address", 100, DAY, 10),
         ("report", "principal", 1000, DAY, 100),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,6 +13,7 @@ from ratelimiter.app import count_decisions, watch_table
 from ratelimiter.handlers import Checker, CheckResult
 from ratelimiter.rules import Rules
 from ratelimiter.service import RateLimitService
+from waypost.access.identity import Identity
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.errors import InvalidFields
 from waypost.rpc.context import CallContext
@@ -55,9 +56,17 @@ async def test_other_domains_are_decided_for_anyone() -> None:
     assert (await world.check("other", MESH)).statuses[0].remaining == 0
 
 
-@pytest.mark.parametrize("context", [None, SimpleNamespace(headers={})])
-async def test_any_context_will_do(context: object) -> None:
-    assert (await World().check("waypost", context)).allowed
+async def test_each_workspace_has_counters_of_its_own() -> None:
+    world = World()
+    callers = []
+    for number in (1, 2):
+        context = CallContext(METHOD, [("x-waypost-edge", "1")], "unix:", None)
+        context.identity = Identity(f"key:{number}", UUID(int=number))
+        callers.append(context)
+    assert (await world.check("other", callers[0], hits=2)).allowed
+    assert not (await world.check("other", callers[0])).allowed
+    assert (await world.check("other", callers[1])).statuses[0].remaining == 1
+    assert (await world.check("other", MESH)).statuses[0].remaining == 1
 
 
 async def test_decisions_are_told_and_counted() -> None:

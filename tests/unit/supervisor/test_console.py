@@ -2,6 +2,8 @@
 
 import io
 import json
+from dataclasses import replace
+from pathlib import Path
 
 from waypost.supervisor.console import JsonConsole, TerminalConsole, Welcome, console_for
 from waypost.supervisor.program import Change, State
@@ -37,6 +39,49 @@ def test_programs_get_json_and_the_one_line_they_wait_for() -> None:
     assert (first["level"], first["event"], first["state"], first["pid"]) == ("warning", "process", "degraded", 7)
     assert second["event"] == "stopping"
     assert third["url"] == "http://127.0.0.1:8080"
+
+
+KEY = "wp_0123456789abcdef.secret"
+
+
+def test_a_new_key_is_shown_to_people_once(tmp_path: Path) -> None:
+    out, file = io.StringIO(), tmp_path / "operator key"
+    file.touch()
+    welcome = replace(WELCOME, key_file=str(file))
+    TerminalConsole(out).ready(replace(welcome, new_key=KEY))
+    lines = out.getvalue().splitlines()
+    assert f"  key      {KEY}  (for operators; shown once)" in lines
+    assert f"  key file {file}" in lines
+    again = io.StringIO()
+    TerminalConsole(again).ready(welcome)
+    assert [line for line in lines if KEY not in line] == again.getvalue().splitlines()
+
+
+def test_a_new_key_is_one_line_for_programs_and_no_event(tmp_path: Path) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    JsonConsole(out, err).ready(replace(WELCOME, new_key=KEY, key_file="/data/operator-key"))
+    assert out.getvalue().splitlines() == [
+        f"waypost: first operator key {KEY} (also in /data/operator-key)",
+        "waypost: ready http://127.0.0.1:8080",
+    ]
+    assert "wp_" not in err.getvalue()
+
+
+def test_a_key_is_in_no_representation() -> None:
+    assert KEY not in repr(replace(WELCOME, new_key=KEY))
+
+
+def test_the_first_call_brings_a_key_where_it_takes_one(tmp_path: Path) -> None:
+    file = tmp_path / "operator key"
+    closed = replace(WELCOME, anonymous=False, key_file=str(file))
+    for there, key in ((False, "$WAYPOST_API_KEY"), (True, f"$(cat '{file}')")):
+        if there:
+            file.touch()
+        shown = dict(closed.lines())
+        for label in ("shorten", "by gRPC"):
+            assert f'-H "x-api-key: {key}" ' in shown[label]
+        assert shown["key file"] == (str(file) if there else "")
+    assert "x-api-key" not in str(WELCOME.lines())
 
 
 def test_a_reader_that_went_away_is_no_reason_to_stop() -> None:

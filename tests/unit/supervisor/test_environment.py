@@ -12,21 +12,31 @@ NAMES = {
     "gateway": {
         "WAYPOST_HOST", "WAYPOST_GATEWAY_CONTROL_PORT", "WAYPOST_GATEWAY_WEB_PORT", "WAYPOST_PUBLIC_URL",
         "WAYPOST_DATABASE_URL", "WAYPOST_DATABASE_API_URL", "WAYPOST_DATABASE_REDIRECT_URL",
-        "WAYPOST_RATELIMITER_ADDRESS", "WAYPOST_TRUSTED_PROXIES",
+        "WAYPOST_DATABASE_IDENTITY_URL", "WAYPOST_DATABASE_OPERATOR_URL", "WAYPOST_KEY_PEPPER",
+        "WAYPOST_ANONYMOUS_CREATE", "WAYPOST_RATELIMITER_ADDRESS", "WAYPOST_TRUSTED_PROXIES",
     },
-    "ratelimiter": {"WAYPOST_HOST", "WAYPOST_RATELIMITER_CONTROL_PORT", "WAYPOST_LIMITS_DIR"},
-    "workers": {"WAYPOST_WORKERS_CONTROL_PORT", "WAYPOST_DATABASE_URL", "WAYPOST_DATABASE_SWEEPER_URL"},
+    "ratelimiter": {
+        "WAYPOST_HOST", "WAYPOST_RATELIMITER_CONTROL_PORT", "WAYPOST_LIMITS_DIR", "WAYPOST_DATABASE_URL",
+        "WAYPOST_DATABASE_IDENTITY_URL", "WAYPOST_KEY_PEPPER",
+    },
+    "workers": {
+        "WAYPOST_WORKERS_CONTROL_PORT", "WAYPOST_DATABASE_URL", "WAYPOST_DATABASE_SWEEPER_URL",
+        "WAYPOST_DATABASE_IDENTITY_URL", "WAYPOST_KEY_PEPPER",
+    },
 }  # fmt: skip
 URLS = {
     "waypost_api": "postgresql://waypost_api:a@/waypost",
     "waypost_redirect": "postgresql://waypost_redirect:r@/waypost",
     "waypost_sweeper": "postgresql://waypost_sweeper:s@/waypost",
     "waypost_relay": "postgresql://waypost_relay:y@/waypost",
+    "waypost_identity": "postgresql://waypost_identity:i@/waypost",
+    "waypost_operator": "postgresql://waypost_operator:o@/waypost",
 }
+PEPPER = "p" * 32
 
 
 def _of(service: str, settings: SupervisorSettings, **env: str) -> dict[str, str]:
-    return environment.for_service(service, NAMES[service], env, settings, Path("/data"), URLS)
+    return environment.for_service(service, NAMES[service], env, settings, Path("/data"), URLS, PEPPER)
 
 
 def test_a_service_never_sees_the_database_urls_of_another() -> None:
@@ -34,6 +44,7 @@ def test_a_service_never_sees_the_database_urls_of_another() -> None:
     seen = {service: _of(service, settings) for service in NAMES}
     assert seen["gateway"]["WAYPOST_DATABASE_API_URL"] == URLS["waypost_api"]
     assert seen["gateway"]["WAYPOST_DATABASE_REDIRECT_URL"] == URLS["waypost_redirect"]
+    assert seen["gateway"]["WAYPOST_DATABASE_OPERATOR_URL"] == URLS["waypost_operator"]
     assert seen["workers"]["WAYPOST_DATABASE_SWEEPER_URL"] == URLS["waypost_sweeper"]
     for service, env in seen.items():
         secrets = {value for value in env.values() if value.startswith("postgresql://")}
@@ -70,6 +81,38 @@ def test_an_external_database_is_handed_to_those_who_use_it() -> None:
     for service in NAMES:
         urls = {value for value in _of(service, settings).values() if value.startswith("postgresql://")}
         assert urls == ({url} if service in environment.USES_DATABASE else set())
+
+
+def test_every_service_makes_digests_under_one_pepper() -> None:
+    for service in NAMES:
+        assert _of(service, SupervisorSettings())["WAYPOST_KEY_PEPPER"] == PEPPER
+        given = "q" * 32
+        assert _of(service, SupervisorSettings(), WAYPOST_KEY_PEPPER=given)["WAYPOST_KEY_PEPPER"] == given
+
+
+def test_a_pepper_that_is_too_short_is_refused_before_anything_starts() -> None:
+    with pytest.raises(BadSettings, match="WAYPOST_KEY_PEPPER must be 32 characters or more") as caught:
+        environment.check({"WAYPOST_KEY_PEPPER": "sec-ret"}, SupervisorSettings())
+    assert "sec-ret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "gateway", "open_to_all"),
+    [
+        ({}, "true", True),
+        ({"WAYPOST_ANONYMOUS_CREATE": "off"}, "off", False),
+        ({"WAYPOST_ANONYMOUS_CREATE": " "}, "true", True),
+        ({"WAYPOST_DATABASE_URL": "postgresql://db/waypost"}, None, False),
+        ({"WAYPOST_DATABASE_URL": "postgresql://db/waypost", "WAYPOST_ANONYMOUS_CREATE": "1"}, "1", True),
+    ],
+)
+def test_links_are_made_without_credentials_only_on_a_machine_by_itself_unless_told(
+    env: dict[str, str], gateway: str | None, open_to_all: bool
+) -> None:
+    settings = SupervisorSettings.from_env(env, environment.known_names())
+    environment.check(env, settings)
+    assert _of("gateway", settings, **env).get("WAYPOST_ANONYMOUS_CREATE") == gateway
+    assert environment.anonymous_create(env, settings) is open_to_all
 
 
 def test_role_urls_without_a_database_are_refused() -> None:

@@ -20,8 +20,11 @@ def test_a_mesh_is_three_services_and_envoy_on_the_ports_of_the_settings(tmp_pat
     programs = {program.name: program for program in mesh.programs()}
     assert list(programs) == ["gateway", "ratelimiter", "workers", "envoy"]
     assert programs["gateway"].env["WAYPOST_DATABASE_URL"] == DATABASE["WAYPOST_DATABASE_URL"]
-    for name in ("ratelimiter", "envoy"):
-        assert "secret" not in json.dumps(dict(programs[name].env))
+    assert "secret" not in json.dumps(dict(programs["envoy"].env))
+    pepper = data.key_pepper.read_text().strip()
+    for name in ("gateway", "ratelimiter", "workers"):
+        assert programs[name].env["WAYPOST_KEY_PEPPER"] == pepper
+    assert pepper not in json.dumps(dict(programs["envoy"].env))
     config = (data.envoy / "envoy.yaml").read_text()
     assert "port_value: 18080" in config
     assert "port_value: 15071" in config

@@ -1,6 +1,6 @@
 """Bringing the schema up to date, with a database that the test plays."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import asyncpg
 import pytest
@@ -26,15 +26,48 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Exception | None]:
     return left
 
 
+def _first_key(urls: list[str], failures: Iterable[Exception] = ()) -> Callable[[str], Awaitable[None]]:
+    """Notes for which database it was asked for a first key, after it has failed as told."""
+    left = list(failures)
+
+    async def first_key(url: str) -> None:
+        if left:
+            raise left.pop(0)
+        urls.append(url)
+
+    return first_key
+
+
 async def test_a_database_that_is_not_there_yet_is_tried_again(answers: list[Exception | None]) -> None:
     answers += [ConnectionRefusedError(), TimeoutError(), asyncpg.CannotConnectNowError("starting up"), None]
     notes: list[str] = []
-    await schema.bring_up_to_date("postgresql://", {}, notes.append)
+    urls: list[str] = []
+    await schema.bring_up_to_date("postgresql://", {}, notes.append, _first_key(urls))
     assert notes == [
         "the database (ConnectionRefusedError)",
         "the database (TimeoutError)",
         "the database (starting up)",
     ]
+    # Once the schema is what it should be, and not before.
+    assert urls == ["postgresql://"]
+
+
+async def test_a_database_that_goes_before_the_first_key_is_made_is_tried_again(
+    answers: list[Exception | None],
+) -> None:
+    answers += [None, None]
+    notes: list[str] = []
+    urls: list[str] = []
+    failures = [ConnectionResetError("gone")]
+    await schema.bring_up_to_date("postgresql://", {}, notes.append, _first_key(urls, failures))
+    assert (notes, urls) == (["the database (gone)"], ["postgresql://"])
+
+
+async def test_what_keeps_the_first_key_from_being_made_is_told(answers: list[Exception | None]) -> None:
+    answers.append(None)
+    failures = [CannotStart("operator-key does not hold an API key")]
+    with pytest.raises(CannotStart, match="operator-key"):
+        await schema.bring_up_to_date("postgresql://", {}, pytest.fail, _first_key([], failures))
 
 
 @pytest.mark.parametrize(
@@ -52,5 +85,5 @@ async def test_what_waiting_does_not_mend_is_told(
 ) -> None:
     answers.append(error())
     with pytest.raises(CannotStart, match=words) as caught:
-        await schema.bring_up_to_date("postgresql://", {}, pytest.fail)
+        await schema.bring_up_to_date("postgresql://", {}, pytest.fail, _first_key([]))
     assert caught.value.exit_code == code

@@ -22,7 +22,7 @@ from waypost.access.identity import MESH, ROLE_SCOPES, Identity, Role, Scope
 from waypost.accounts import Workspace
 from waypost.api.v1 import role_pb2
 from waypost.api.v1 import workspace_service_pb2 as pb
-from waypost.errors import InvalidFields, ResourceNotFound
+from waypost.errors import InvalidFields, PermissionDenied, ResourceNotFound
 
 
 async def ids(world: World, identity: Identity, size: int = 0) -> list[str]:
@@ -136,7 +136,7 @@ async def test_people_see_the_workspaces_that_they_are_members_of() -> None:
 async def test_a_key_sees_its_own_workspace_and_strangers_none() -> None:
     world = World()
     world.have_member("0123456789abcdef", Role.OWNER)
-    key = caller(Role.EDITOR, Scope.LINKS_READ, principal="key:0123456789abcdef", workspace_id=ELSEWHERE)
+    key = caller(Role.EDITOR, Scope.WORKSPACE_READ, principal="key:0123456789abcdef", workspace_id=ELSEWHERE)
     assert await ids(world, key) == [str(ELSEWHERE)]
     assert await ids(world, STRANGER) == []
     assert await ids(world, Identity("anonymous", HERE, None, frozenset({Scope.LINKS_WRITE}))) == []
@@ -159,7 +159,10 @@ async def test_operators_see_all_page_by_page() -> None:
     every = sorted(map(str, world.rows.workspaces))
     assert await ids(world, OPERATOR, 2) == every
     assert await ids(world, OPERATOR, 3) == every, "also where the last page is full"
-    assert await ids(world, caller(Role.OPERATOR, Scope.LINKS_READ)) == every
+    assert await ids(world, caller(Role.OPERATOR, Scope.WORKSPACE_READ)) == every
+    for role in (Role.OPERATOR, Role.VIEWER):
+        with pytest.raises(PermissionDenied):
+            await ids(world, caller(role, Scope.LINKS_READ))
     assert await ids(world, OWNER) == []
 
 
