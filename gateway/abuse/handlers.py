@@ -13,6 +13,7 @@ from gateway.abuse.requests import ListReports, ReportLink
 from gateway.abuse.texts import comment_of, contact_of, reason_of
 from gateway.codes import is_code
 from gateway.requests import Caller
+from gateway.rules import Violations
 from gateway.transactions import Change
 from waypost.abuse import BlockableLink, BlockedLink, BlockedPage, NewReport, Place, Report, ReportPage, ReportQuery
 from waypost.abuse_ports import AbuseStore, AbuseWork, ReportIntake
@@ -42,11 +43,11 @@ class AbuseHandlers:
 
         Raises `InvalidFields`, `LinkNotFound`.
         """
-        wrong = _Wrong(request.malformed)
-        short_code = wrong.of(lambda: self._addresses.code_of(request.link))
-        comment = wrong.of(lambda: comment_of(request.comment))
-        contact = wrong.of(lambda: contact_of(request.contact))
-        wrong.refuse()
+        violations = Violations(request.malformed)
+        short_code = violations.collect(lambda: self._addresses.code_of(request.link))
+        comment = violations.collect(lambda: comment_of(request.comment))
+        contact = violations.collect(lambda: contact_of(request.contact))
+        violations.raise_any()
         report = NewReport(uuid4(), short_code or "", request.category, comment or "", contact or "", address)
         if not await self._intake.add(report):
             raise LinkNotFound(report.short_code)
@@ -133,43 +134,23 @@ class AbuseHandlers:
         return page, "" if page.next is None else page_tokens.encode(page.next, *bound)
 
 
-class _Wrong:
-    """What is wrong with a request's fields, to be said of all of them at once."""
-
-    def __init__(self, violations: tuple[FieldViolation, ...] = ()) -> None:
-        self._violations = list(violations)
-
-    def of(self, read: Callable[[], T]) -> T | None:
-        """What `read` makes of a field; None if that raises `InvalidFields`, which `refuse` will say."""
-        try:
-            return read()
-        except InvalidFields as error:
-            self._violations.extend(error.violations)
-            return None
-
-    def refuse(self) -> None:
-        """Raises `InvalidFields` if anything was wrong."""
-        if self._violations:
-            raise InvalidFields(self._violations)
-
-
 def _checked(short_code: str, reason: str) -> str:
     """The reason to store. Raises `InvalidFields`."""
-    wrong = _Wrong(() if short_code else (FieldViolation("short_code", "must not be empty"),))
-    why = wrong.of(lambda: reason_of(reason))
-    wrong.refuse()
+    violations = Violations(() if short_code else (FieldViolation("short_code", "must not be empty"),))
+    why = violations.collect(lambda: reason_of(reason))
+    violations.raise_any()
     return why or ""
 
 
 def _page(
     size: int, page_token: str, is_id: Callable[[str], bool], bound: tuple[object, ...]
 ) -> tuple[int, Place | None]:
-    wrong = _Wrong()
+    violations = Violations()
     if size < 0:
         sentence = f"must not be negative: give 1 to {MAX_PAGE_SIZE}, or 0 for the default"
-        wrong = _Wrong((FieldViolation("page_size", sentence),))
-    after = wrong.of(lambda: page_tokens.decode(page_token, is_id, *bound)) if page_token else None
-    wrong.refuse()
+        violations = Violations((FieldViolation("page_size", sentence),))
+    after = violations.collect(lambda: page_tokens.decode(page_token, is_id, *bound)) if page_token else None
+    violations.raise_any()
     return min(size, MAX_PAGE_SIZE) or DEFAULT_PAGE_SIZE, after
 
 

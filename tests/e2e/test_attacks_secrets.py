@@ -1,4 +1,4 @@
-"""Secrets are told to nobody: not by logs, metrics, health, Envoy's admin pages, files that others read, or commands."""
+"""Secrets are told to nobody: not by logs, metrics, health, admin pages, files that others read, or commands."""
 
 from __future__ import annotations
 

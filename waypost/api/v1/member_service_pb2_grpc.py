@@ -90,7 +90,8 @@ class MemberServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveMember(self, request, context):
-        """Takes a member out (`workspace:manage`); what they made stays. Returns the member that was.
+        """Takes a member out (`workspace:manage`); what they made stays, their keys, too: revoke those whose `created_by` they
+        are. Returns the member that was.
 
         NOT_FOUND, FAILED_PRECONDITION: as for UpdateMember.
         """

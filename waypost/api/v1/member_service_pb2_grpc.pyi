@@ -49,7 +49,8 @@ class MemberServiceStub:
     NOT_FOUND: no such member. FAILED_PRECONDITION (`LAST_OWNER`): nobody would be left to manage the workspace.
     """
     RemoveMember: _grpc.UnaryUnaryMultiCallable[_member_service_pb2.RemoveMemberRequest, _member_service_pb2.Member]
-    """Takes a member out (`workspace:manage`); what they made stays. Returns the member that was.
+    """Takes a member out (`workspace:manage`); what they made stays, their keys, too: revoke those whose `created_by` they
+    are. Returns the member that was.
 
     NOT_FOUND, FAILED_PRECONDITION: as for UpdateMember.
     """
@@ -75,7 +76,8 @@ class MemberServiceAsyncStub(MemberServiceStub):
     NOT_FOUND: no such member. FAILED_PRECONDITION (`LAST_OWNER`): nobody would be left to manage the workspace.
     """
     RemoveMember: _aio.UnaryUnaryMultiCallable[_member_service_pb2.RemoveMemberRequest, _member_service_pb2.Member]  # type: ignore[assignment]
-    """Takes a member out (`workspace:manage`); what they made stays. Returns the member that was.
+    """Takes a member out (`workspace:manage`); what they made stays, their keys, too: revoke those whose `created_by` they
+    are. Returns the member that was.
 
     NOT_FOUND, FAILED_PRECONDITION: as for UpdateMember.
     """
@@ -122,7 +124,8 @@ class MemberServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _member_service_pb2.RemoveMemberRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_member_service_pb2.Member, _abc.Awaitable[_member_service_pb2.Member]]:
-        """Takes a member out (`workspace:manage`); what they made stays. Returns the member that was.
+        """Takes a member out (`workspace:manage`); what they made stays, their keys, too: revoke those whose `created_by` they
+        are. Returns the member that was.
 
         NOT_FOUND, FAILED_PRECONDITION: as for UpdateMember.
         """

@@ -50,7 +50,8 @@ class RateLimitServiceServicer:
 
     def Check(self, request, context):
         """Counts a request and says whether it is within its limits. A refusal is an answer (`allowed` is false), not an error,
-        and is not counted: what was refused costs nothing later.
+        and is not counted: what was refused costs nothing later. Callers with credentials have counters of their workspace's
+        own, apart from those of the mesh.
 
         INVALID_ARGUMENT: empty domain, no descriptors, or something longer than the bounds of the fields below.
         """

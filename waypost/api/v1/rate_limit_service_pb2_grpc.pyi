@@ -37,7 +37,8 @@ class RateLimitServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RateLimitServiceAsyncStub: ...
     Check: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.CheckRequest, _rate_limit_service_pb2.CheckResponse]
     """Counts a request and says whether it is within its limits. A refusal is an answer (`allowed` is false), not an error,
-    and is not counted: what was refused costs nothing later.
+    and is not counted: what was refused costs nothing later. Callers with credentials have counters of their workspace's
+    own, apart from those of the mesh.
 
     INVALID_ARGUMENT: empty domain, no descriptors, or something longer than the bounds of the fields below.
     """
@@ -51,7 +52,8 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Check: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.CheckRequest, _rate_limit_service_pb2.CheckResponse]  # type: ignore[assignment]
     """Counts a request and says whether it is within its limits. A refusal is an answer (`allowed` is false), not an error,
-    and is not counted: what was refused costs nothing later.
+    and is not counted: what was refused costs nothing later. Callers with credentials have counters of their workspace's
+    own, apart from those of the mesh.
 
     INVALID_ARGUMENT: empty domain, no descriptors, or something longer than the bounds of the fields below.
     """
@@ -68,7 +70,8 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_service_pb2.CheckResponse, _abc.Awaitable[_rate_limit_service_pb2.CheckResponse]]:
         """Counts a request and says whether it is within its limits. A refusal is an answer (`allowed` is false), not an error,
-        and is not counted: what was refused costs nothing later.
+        and is not counted: what was refused costs nothing later. Callers with credentials have counters of their workspace's
+        own, apart from those of the mesh.
 
         INVALID_ARGUMENT: empty domain, no descriptors, or something longer than the bounds of the fields below.
         """

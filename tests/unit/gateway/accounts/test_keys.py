@@ -220,6 +220,26 @@ async def test_a_key_is_revoked_once() -> None:
     assert world.storage.commits == 2
 
 
+async def test_an_operators_key_is_revoked_by_operators() -> None:
+    world = World()
+    made = await create(world, OPERATOR, role=ROLE_OPERATOR, scopes=["links:read"])
+    request = pb.RevokeKeyRequest(key_id=made.key.key_id)
+    with pytest.raises(PermissionDenied, match="only operators give and take"):
+        await world.keys.RevokeKey(request, context(OWNER))
+    assert world.rows.keys[made.key.key_id].key.revoked_at is None
+    assert (await world.keys.RevokeKey(request, context(OPERATOR))).HasField("revoked_at")
+
+
+@pytest.mark.parametrize("call", ["GetKey", "RevokeKey"])
+async def test_a_whole_key_is_no_id_and_is_not_repeated(call: str) -> None:
+    world = World()
+    made = await create(world)
+    request = getattr(pb, f"{call}Request")
+    for key_id in (made.secret, f"wp_{made.key.key_id}"):
+        problems = await violations(getattr(world.keys, call)(request(key_id=key_id), context()))
+        assert problems == {"key_id": "must be the id alone: what stands between wp_ and the dot"}
+
+
 @pytest.mark.parametrize("key_id", ["A" * 16, "no such key", "\x00", "ä"])
 async def test_a_key_that_is_not_there_is_not_found(key_id: str) -> None:
     world = World()
