@@ -216,5 +216,5 @@ def test_reports_are_limited_by_the_address_whatever_it_says_of_itself(mesh: Mes
         # What is not well counts too, and nobody else is charged.
         assert here.post("/api/v1/report", json={"link": "https://x.example/"}).status_code == 429
         assert report(there).status_code == 200
-        assert report(here, **headers_of(mesh.key_blocking())).status_code == 200
+        assert report(here, 0, **headers_of(mesh.key_blocking())).status_code == 200
         assert here.get(f"/{code}").status_code == 302

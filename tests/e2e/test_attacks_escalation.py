@@ -338,7 +338,7 @@ def test_unknown_fields_do_nothing(api: Api) -> None:
         "clicks_used": -5,
     }
     for fields in (
-        api.make(**{**odd, "short_code": "mine"}),
+        api.make("https://e.example/", **odd),
         *(r["link"] for r in api.results([{"url": "https://e.example/", **odd}])),
     ):
         assert fields["short_code"] != "mine"

@@ -128,8 +128,8 @@ def test_bad_credentials_are_in_no_log(besieged: Mesh) -> None:
         # As bytes that are none of a key's.
         text = a_secret()
         besieged.secrets.add(text)
-        for name in (b"x-api-key", b"authorization"):
-            assert client.get("/api/v1/me", headers=[(name, text.encode() + b"\xff")]).status_code in (400, 401)
+        for header in (b"x-api-key", b"authorization"):
+            assert client.get("/api/v1/me", headers=[(header, text.encode() + b"\xff")]).status_code in (400, 401)
     assert_nothing_is_told(besieged)
 
 

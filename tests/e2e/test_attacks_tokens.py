@@ -19,15 +19,20 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.e2e.attacks import (
+    CHECK,
     DENIED,
     GET_CALLER,
     GET_WORKSPACE,
+    LIST_JOBS,
     Answer,
     Headers,
     Way,
+    address_of,
     assert_unauthenticated,
     edge_client,
+    grpc_way,
     json_way,
+    own_channel,
     request_of,
     ways_into,
 )
@@ -81,6 +86,24 @@ def ways(besieged: Mesh) -> Iterator[dict[str, Way]]:
         yield ways
 
 
+@pytest.fixture(scope="module")
+def other_services(besieged: Mesh) -> Iterator[Callable[[Headers], list[Answer]]]:
+    """Calls the rate limiter and the workers on their own ports, as somebody from outside."""
+    with (
+        own_channel(address_of(besieged, "ratelimiter_control")) as limiter,
+        own_channel(address_of(besieged, "workers_control")) as workers,
+    ):
+        check = request_of(CHECK, domain="shop", descriptors=[{"entries": [{"key": "probe", "value": "x"}]}])
+
+        def call(headers: Headers) -> list[Answer]:
+            return [
+                grpc_way(limiter)(CHECK, check, [*headers, ("x-waypost-edge", "1")]),
+                grpc_way(workers)(LIST_JOBS, request_of(LIST_JOBS), headers),
+            ]
+
+        yield call
+
+
 def bearer(token: str) -> Headers:
     return [("authorization", f"Bearer {token}")]
 
@@ -96,7 +119,7 @@ def by_hmac(issuer: DevIssuer, algorithm: str, secret: bytes) -> str:
 
 
 def without_signature(issuer: DevIssuer) -> Forged:
-    found = {}
+    found: Forged = {}
     for alg in ("none", "None", "NONE", "nOnE", "none ", "", "null", None, False, 0, ["none"], {"alg": "none"}):
         head, claims = part({"alg": alg, "typ": "JWT", "kid": issuer.kid}), part(issuer.claims())
         signature = issuer.token().rpartition(".")[2]
@@ -201,7 +224,11 @@ def with_wrong_keys(issuer: DevIssuer) -> Forged:
 
 @pytest.mark.parametrize("forge", [without_signature, with_public_key_as_secret, with_wrong_claims, with_wrong_keys])
 def test_a_forged_token_is_nobodys(
-    besieged: Mesh, issuer: DevIssuer, ways: dict[str, Way], forge: Callable[[DevIssuer], Forged]
+    besieged: Mesh,
+    issuer: DevIssuer,
+    ways: dict[str, Way],
+    other_services: Callable[[Headers], list[Answer]],
+    forge: Callable[[DevIssuer], Forged],
 ) -> None:
     good = issuer.token()
     besieged.secrets.add(good)
@@ -213,7 +240,10 @@ def test_a_forged_token_is_nobodys(
             assert_unauthenticated(answer, token)
             # Not even where nothing is asked of callers.
             assert call(GET_CALLER, request_of(GET_CALLER), bearer(token)).code == 16, (name, way)
+        for answer in other_services(bearer(token)):
+            assert_unauthenticated(answer, token)
     assert all(ask(call, bearer(good)).well for call in ways.values())
+    assert all(answer.well for answer in other_services(bearer(good)))
 
 
 def test_a_token_of_which_one_bit_was_changed_is_nobodys(
@@ -376,7 +406,13 @@ def test_an_operator_is_who_the_setting_names_letter_by_letter(
             answer = call(listing, request_of(listing), bearer(issuer.token(sub=subject)))
             assert (answer.code, answer.reason) == (7, DENIED), subject
         # Nor by whatever else the token says.
-        more = {"role": "operator", "roles": ["operator"], "scope": "abuse:manage", "scopes": ["mesh:read"], "admin": 1}
+        more: dict[str, Any] = {
+            "role": "operator",
+            "roles": ["operator"],
+            "scope": "abuse:manage",
+            "scopes": ["mesh:read"],
+            "admin": 1,
+        }
         answer = call(listing, request_of(listing), bearer(issuer.token(sub="nobody", email=OPERATOR, **more)))
         assert (answer.code, answer.reason) == (7, DENIED)
 

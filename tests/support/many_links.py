@@ -78,7 +78,7 @@ FROM (
     -- The crowd's come last, so that all others are the same without them.
     generate_series(1, $9::bigint + CASE WHEN $11::bigint > 0 THEN $9::bigint / 20 ELSE 0 END) AS n,
     -- Two years, evenly; one thousand of ten came in one batch and have the same time.
-    LATERAL (SELECT n % $9 - CASE WHEN n / 1000 % 10 = 3 THEN n % 1000 ELSE 0 END AS place) AS batch,
+    LATERAL (SELECT (n - 1) % $9 + 1 - CASE WHEN n / 1000 % 10 = 3 THEN n % 1000 ELSE 0 END AS place) AS batch,
     LATERAL (SELECT now() - interval '730 days' * (1 - batch.place::float8 / $9) AS at) AS made,
     LATERAL (
       SELECT ARRAY(

@@ -181,6 +181,42 @@ async def test_grpc_callers_are_told_in_trailers(guarded: Guarded) -> None:
     assert not guarded.mesh.links.calls
 
 
+@pytest.mark.parametrize("headers", [{}, {"x-api-key": "a"}, {"authorization": "Basic a"}, {"authorization": "Bearer"}])
+async def test_what_the_edge_answers_by_itself_is_not_about_tokens(guarded: Guarded, headers: dict[str, str]) -> None:
+    """Where no token came, also if other credentials did."""
+    async with guarded.mesh.edge.client() as client:
+        shorten, text = "/api/v1/shorten", {"content-type": "text/plain"}
+        site = {"sec-fetch-site": "cross-site"}
+        status.check_json(await client.get("/api/v1/nothing", headers=headers), 404, 5, "ERROR_REASON_ROUTE_NOT_FOUND")
+        refused = await client.post(shorten, content=b"x", headers={**headers, **text})
+        status.check_json(refused, 415, 3, "ERROR_REASON_MALFORMED_REQUEST")
+        refused = await client.post(shorten, content=b" " * 70_000, headers=headers)
+        status.check_json(refused, 413, 8, "ERROR_REASON_REQUEST_TOO_LARGE")
+        refused = await client.post(shorten, json={}, headers={**headers, **site})
+        status.check_json(refused, 403, 7, "ERROR_REASON_CROSS_SITE")
+
+
+async def test_a_service_that_is_away_is_not_taken_for_a_bad_token(guarded: Guarded, tmp_path: Path) -> None:
+    nobody = edges.free_port()
+    config = EnvoyConfig(
+        descriptor_set=edges.descriptor_set(tmp_path),
+        gateway_control=("127.0.0.1", nobody),
+        gateway_web=("127.0.0.1", nobody),
+        ratelimiter_control=("127.0.0.1", nobody),
+        jwt=guarded.watch.jwt,
+    )
+    async with edges.running(config, tmp_path) as edge, edge.client() as client, edge.channel() as channel:
+        for headers in ({"x-api-key": "a"}, {"authorization": f"Bearer {ISSUER.token()}"}):
+            away = await client.get(LINK, headers=headers)
+            status.check_json(away, 503, 14, "ERROR_REASON_DEPENDENCY_UNAVAILABLE")
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await links_grpc.LinkServiceStub(channel).GetLink(
+                    links_pb.GetLinkRequest(short_code="abc"), metadata=tuple(headers.items())
+                )
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert (await client.get(LINK, headers={"authorization": "Bearer a.b.c"})).status_code == 401
+
+
 async def test_another_sites_page_is_told_so_whatever_its_token(guarded: Guarded) -> None:
     async with guarded.mesh.edge.client() as client:
         headers = {"sec-fetch-site": "cross-site", "authorization": f"Bearer {ISSUER.token()}"}

@@ -73,6 +73,13 @@ BEGIN
 END
 $$;
 
+-- A temporary table would stand before the real one for whoever gets the connection next.
+DO $$
+BEGIN
+  EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+END
+$$;
+
 CREATE TABLE members (
   workspace_id  uuid         NOT NULL REFERENCES workspaces (id),
   subject       text         COLLATE "C" NOT NULL
