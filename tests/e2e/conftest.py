@@ -20,6 +20,7 @@ ENV = {
 }
 
 STRICT_LIMIT = 5
+STRICT_GUESSES = 60
 STRICT_RULES = f"""
 domain: waypost
 descriptors:
@@ -100,6 +101,7 @@ def strict_settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "WAYPOST_LIMITS_DIR": str(folder),
         "WAYPOST_PUBLIC_URL": "https://Go.Example.com/s/",
         "WAYPOST_ALLOW_PRIVATE_HOSTS": "false",
+        "WAYPOST_FAILED_CREDENTIALS_PER_MINUTE": str(STRICT_GUESSES),
         # A proxy for the way out has nothing to do with how services reach each other.
         "http_proxy": "http://127.0.0.1:9",
         "grpc_proxy": "http://127.0.0.1:9",
