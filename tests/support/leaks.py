@@ -36,6 +36,9 @@ _POSTGRES_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC \[\d+\] 
 # What PostgreSQL says of a statement that failed: values stand in it.
 _POSTGRES_TELLS = re.compile(r"\b(STATEMENT|DETAIL|CONTEXT|HINT|parameters?):|\bportal with parameters\b")
 
+# Where a statement waited too long for a lock: a row's number and a table's name, no value.
+_POSTGRES_PLACE = re.compile(r'CONTEXT:  while [a-z ]+ \(\d+,\d+\) in relation "\w+"$')
+
 
 def own_secrets(mesh: Mesh) -> dict[str, str]:
     """What the mesh keeps to itself: what it is, and what it reads."""
@@ -128,4 +131,6 @@ def _bad(line: str) -> bool:
 
 
 def _bad_of_postgres(line: str) -> bool:
+    if _POSTGRES_PLACE.search(line):
+        return _POSTGRES_LINE.fullmatch(line) is None
     return _POSTGRES_LINE.fullmatch(line) is None or _POSTGRES_TELLS.search(line) is not None

@@ -56,8 +56,9 @@ class Access:
         if policy.inside and EDGE_HEADER not in context.headers:
             context.identity = Identity(MESH, address=address)
         else:
-            identity = await self._authenticator.identify(presented, address)
-            context.identity = self._admitted(identity, policy)
+            # Known from here on, also to the log line of a call that is refused.
+            context.identity = await self._authenticator.identify(presented, address)
+            context.identity = self._admitted(context.identity, policy)
         return await call_next(context, request)
 
     def _admitted(self, identity: Identity, policy: Policy) -> Identity:
