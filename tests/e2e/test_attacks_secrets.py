@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import stat
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.e2e.api import Api, status_of_json
 from tests.e2e.attacks import BINDINGS, edge_client, request_of, ways_into
 from tests.e2e.shell import DONE, WRONG_USAGE, waypost
 from tests.e2e.test_attacks_injection import CASES, filled
-from tests.support.leaks import PAGES, assert_nothing_is_told, bad_lines, leaks, own_secrets
+from tests.support.leaks import PAGES, assert_nothing_is_told, bad_lines, leaks, own_secrets, told_in
 from tests.support.mesh import Mesh
 from tests.support.tokens import Issuer
 from waypost.access.api_keys import new_key
@@ -143,18 +144,13 @@ def test_this_very_check_finds_what_is_told(besieged: Mesh) -> None:
     planted = besieged.data / "logs" / "planted.log"
     try:
         for name, text in known.items():
-            planted.write_text(f'{{"event":"x{text}y"}}\n')
-            assert leaks(besieged) == [f"planted.log tells {name}"]
-        for text in (
-            used,
-            new_key().text,
-            Issuer().token(),
-            "postgresql://someone:hunter2@db/x",
-            "-----BEGIN PRIVATE KEY-----",
-        ):
-            planted.write_text(f'{{"event":"x {text} y"}}\n')
-            (told,) = leaks(besieged)
-            assert told.startswith("planted.log tells ")
+            assert told_in(f"x{text}y", known) == [name]
+        key, token = new_key().text, Issuer().token()
+        for text in (key, token, "postgresql://someone:hunter2@db/x", "-----BEGIN PRIVATE KEY-----"):
+            assert len(told_in(f"x {text} y", known)) == 1
+        planted.write_text(json.dumps({"event": f"x{known['the pepper']}y{used}"}))
+        assert len(told := leaks(besieged)) == 2
+        assert all(one.startswith("planted.log tells ") for one in told)
         for line in ("text", '["a"]', '{"a":1}{"b":2}', '{"a":', '"a"', '{"a":"\x1b"}'):
             planted.write_text(f'{{"event":"x"}}\n{line}\n')
             assert [bad[:14] for bad in bad_lines(besieged)] == ["planted.log:2:"]

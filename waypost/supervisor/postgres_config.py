@@ -19,6 +19,7 @@ SETTINGS = {
     "logging_collector": "off",
     "log_min_messages": "warning",
     "log_min_error_statement": "panic",  # statements hold people's addresses
+    "log_error_verbosity": "terse",  # and so do the details of errors
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "log_timezone": "UTC",
     "timezone": "UTC",

@@ -36,7 +36,7 @@ class Key(_message.Message):
     LAST_USED_AT_FIELD_NUMBER: _builtins.int
     REVOKED_AT_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
-    """What stands between `wp_` and the dot; no secret."""
+    """What stands between `wp_` and the dot, without either; no secret."""
     name: _builtins.str
     """What it is for."""
     role: _role_pb2.Role.ValueType

@@ -94,7 +94,7 @@ class KeyServiceServicer:
     def RevokeKey(self, request, context):
         """Takes a key back, for good: within a second no replica knows it any more. Revoking a revoked key changes nothing.
 
-        NOT_FOUND: the workspace has no key with this id.
+        NOT_FOUND: the workspace has no key with this id. PERMISSION_DENIED: it is an operator's key, and the caller is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,7 +53,7 @@ class KeyServiceStub:
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.RevokeKeyRequest, _key_service_pb2.Key]
     """Takes a key back, for good: within a second no replica knows it any more. Revoking a revoked key changes nothing.
 
-    NOT_FOUND: the workspace has no key with this id.
+    NOT_FOUND: the workspace has no key with this id. PERMISSION_DENIED: it is an operator's key, and the caller is none.
     """
 
 @_typing.type_check_only
@@ -81,7 +81,7 @@ class KeyServiceAsyncStub(KeyServiceStub):
     RevokeKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.RevokeKeyRequest, _key_service_pb2.Key]  # type: ignore[assignment]
     """Takes a key back, for good: within a second no replica knows it any more. Revoking a revoked key changes nothing.
 
-    NOT_FOUND: the workspace has no key with this id.
+    NOT_FOUND: the workspace has no key with this id. PERMISSION_DENIED: it is an operator's key, and the caller is none.
     """
 
 class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -130,7 +130,7 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_key_service_pb2.Key, _abc.Awaitable[_key_service_pb2.Key]]:
         """Takes a key back, for good: within a second no replica knows it any more. Revoking a revoked key changes nothing.
 
-        NOT_FOUND: the workspace has no key with this id.
+        NOT_FOUND: the workspace has no key with this id. PERMISSION_DENIED: it is an operator's key, and the caller is none.
         """
 
 def add_KeyServiceServicer_to_server(servicer: KeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
