@@ -17,13 +17,16 @@ from waypost.errors import RouteNotFound
 from waypost.rpc.health import Health
 
 
-def web_app(visitors: RedirectHandlers, health: Health, metrics: VisitMetrics, public_url: str) -> ASGIApp:
-    """The whole web port."""
+def web_app(
+    visitors: RedirectHandlers, health: Health, metrics: VisitMetrics, public_url: str, *, anonymous: bool = True
+) -> ASGIApp:
+    """The whole web port. `anonymous`: whether links may be made without a key."""
+    key = "" if anonymous else '-H "x-api-key: $WAYPOST_API_KEY" '
     home = message(
         Page(
             "Waypost",
             "Short links, self-hosted. Make one:",
-            code=f'curl -s {public_url}/api/v1/shorten -d \'{{"url": "https://example.com/"}}\'',
+            code=f'curl -s {key}{public_url}/api/v1/shorten -d \'{{"url": "https://example.com/"}}\'',
         )
     )
 

@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from tests.support.keys import PEPPER
 from tests.support.process import Process, run, started
 from waypost.rpc.status import DETAILS_KEY
 
@@ -38,7 +39,12 @@ class Promise:
 
 PROMISES = [
     Promise("ratelimiter", {"waypost.api.v1.RateLimitService"}),
-    Promise("gateway", {"waypost.api.v1.LinkService"}, {"WAYPOST_DATABASE_URL": NOWHERE}, needs=True),
+    Promise(
+        "gateway",
+        {f"waypost.api.v1.{name}Service" for name in ("Link", "Workspace", "Member", "Key", "Audit", "Abuse")},
+        {"WAYPOST_DATABASE_URL": NOWHERE, "WAYPOST_KEY_PEPPER": PEPPER},
+        needs=True,
+    ),
     Promise("workers", {"waypost.api.v1.JobService"}, {"WAYPOST_DATABASE_URL": NOWHERE}, needs=True),
 ]
 

@@ -13,11 +13,15 @@ from waypost.model import LimitDecision, LimitEntry
 _CAPACITY = 50_000
 
 
+WORKSPACE = "workspace"
+
+
 class MemoryLimiter:
     """One token bucket for each set of descriptors: the stand-in for a ratelimiter that is away.
 
     `per_minute` hits come back in a minute, and as many may be spent at once; what costs more takes a full bucket, or
-    it would never be admitted. `of_class` has other numbers for descriptors whose first value is this.
+    it would never be admitted. `of_class` has other numbers for descriptors whose first value is this. Descriptors of a
+    whole `workspace` are passed over: the numbers are those of one caller.
     `clock_us` must not go back, or buckets stay empty for as long; None: a `SteadyClock`.
     """
 
@@ -42,6 +46,7 @@ class MemoryLimiter:
         wanted = [
             (self._of_class.get(entries[0].value, self._limit) if entries else self._limit, self._key(domain, entries))
             for entries in descriptors
+            if not any(entry.key == WORKSPACE for entry in entries)
         ]
         for limit, key in wanted:
             decision = look(limit, self._table.find(key, now_us), min(hits, limit.limit), now_us)

@@ -136,7 +136,7 @@ def bad_tokens() -> dict[str, str]:
         "no algorithm, signed": f"{head}.{claims}.{ISSUER.token().rpartition('.')[2]}",
         "unknown key": ISSUER.token(headers={"kid": "key-9"}),
         "expired": ISSUER.token(iat=now - 900, nbf=None, exp=now - 90),
-        "not yet": ISSUER.token(nbf=now + 90),
+        "not yet": ISSUER.token(nbf=now + 1800, exp=now + 3600),
         "never expires": ISSUER.token(exp=None),
         "other issuer": ISSUER.token(iss="https://evil.example"),
         "no issuer": ISSUER.token(iss=None),

@@ -103,7 +103,8 @@ class LinkServiceServicer:
         """Makes a short link to `url` and returns it once it is stored for good.
 
         INVALID_ARGUMENT: a field is wrong (`BadRequest` names every one). ALREADY_EXISTS: the alias is taken.
-        RESOURCE_EXHAUSTED: too many creates from this address (`RetryInfo`). UNAVAILABLE: the database does not answer
+        RESOURCE_EXHAUSTED: too many creates by this key, person or workspace, or without credentials from this
+        address (`RetryInfo`). UNAVAILABLE: the database does not answer
         (`RetryInfo`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -114,7 +115,7 @@ class LinkServiceServicer:
         """Makes up to 1,000 short links in one go. Each is made or refused by itself: one that is refused fails no other.
 
         INVALID_ARGUMENT: there are no requests or more than 1,000 of them. RESOURCE_EXHAUSTED: so many creates at once
-        are over this address' limit (`RetryInfo`; without it, over what the limit ever admits). UNAVAILABLE as for CreateLink:
+        are over the caller's limit (`RetryInfo`; without it, over what the limit ever admits). UNAVAILABLE as for CreateLink:
         either all of the batch has been done or nothing; the same `request_id` finds out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

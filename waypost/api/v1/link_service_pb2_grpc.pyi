@@ -47,14 +47,15 @@ class LinkServiceStub:
     """Makes a short link to `url` and returns it once it is stored for good.
 
     INVALID_ARGUMENT: a field is wrong (`BadRequest` names every one). ALREADY_EXISTS: the alias is taken.
-    RESOURCE_EXHAUSTED: too many creates from this address (`RetryInfo`). UNAVAILABLE: the database does not answer
+    RESOURCE_EXHAUSTED: too many creates by this key, person or workspace, or without credentials from this
+    address (`RetryInfo`). UNAVAILABLE: the database does not answer
     (`RetryInfo`).
     """
     BatchCreateLinks: _grpc.UnaryUnaryMultiCallable[_link_service_pb2.BatchCreateLinksRequest, _link_service_pb2.BatchCreateLinksResponse]
     """Makes up to 1,000 short links in one go. Each is made or refused by itself: one that is refused fails no other.
 
     INVALID_ARGUMENT: there are no requests or more than 1,000 of them. RESOURCE_EXHAUSTED: so many creates at once
-    are over this address' limit (`RetryInfo`; without it, over what the limit ever admits). UNAVAILABLE as for CreateLink:
+    are over the caller's limit (`RetryInfo`; without it, over what the limit ever admits). UNAVAILABLE as for CreateLink:
     either all of the batch has been done or nothing; the same `request_id` finds out.
     """
     GetLink: _grpc.UnaryUnaryMultiCallable[_link_service_pb2.GetLinkRequest, _link_service_pb2.Link]
@@ -108,14 +109,15 @@ class LinkServiceAsyncStub(LinkServiceStub):
     """Makes a short link to `url` and returns it once it is stored for good.
 
     INVALID_ARGUMENT: a field is wrong (`BadRequest` names every one). ALREADY_EXISTS: the alias is taken.
-    RESOURCE_EXHAUSTED: too many creates from this address (`RetryInfo`). UNAVAILABLE: the database does not answer
+    RESOURCE_EXHAUSTED: too many creates by this key, person or workspace, or without credentials from this
+    address (`RetryInfo`). UNAVAILABLE: the database does not answer
     (`RetryInfo`).
     """
     BatchCreateLinks: _aio.UnaryUnaryMultiCallable[_link_service_pb2.BatchCreateLinksRequest, _link_service_pb2.BatchCreateLinksResponse]  # type: ignore[assignment]
     """Makes up to 1,000 short links in one go. Each is made or refused by itself: one that is refused fails no other.
 
     INVALID_ARGUMENT: there are no requests or more than 1,000 of them. RESOURCE_EXHAUSTED: so many creates at once
-    are over this address' limit (`RetryInfo`; without it, over what the limit ever admits). UNAVAILABLE as for CreateLink:
+    are over the caller's limit (`RetryInfo`; without it, over what the limit ever admits). UNAVAILABLE as for CreateLink:
     either all of the batch has been done or nothing; the same `request_id` finds out.
     """
     GetLink: _aio.UnaryUnaryMultiCallable[_link_service_pb2.GetLinkRequest, _link_service_pb2.Link]  # type: ignore[assignment]
@@ -172,7 +174,8 @@ class LinkServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a short link to `url` and returns it once it is stored for good.
 
         INVALID_ARGUMENT: a field is wrong (`BadRequest` names every one). ALREADY_EXISTS: the alias is taken.
-        RESOURCE_EXHAUSTED: too many creates from this address (`RetryInfo`). UNAVAILABLE: the database does not answer
+        RESOURCE_EXHAUSTED: too many creates by this key, person or workspace, or without credentials from this
+        address (`RetryInfo`). UNAVAILABLE: the database does not answer
         (`RetryInfo`).
         """
 
@@ -185,7 +188,7 @@ class LinkServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes up to 1,000 short links in one go. Each is made or refused by itself: one that is refused fails no other.
 
         INVALID_ARGUMENT: there are no requests or more than 1,000 of them. RESOURCE_EXHAUSTED: so many creates at once
-        are over this address' limit (`RetryInfo`; without it, over what the limit ever admits). UNAVAILABLE as for CreateLink:
+        are over the caller's limit (`RetryInfo`; without it, over what the limit ever admits). UNAVAILABLE as for CreateLink:
         either all of the batch has been done or nothing; the same `request_id` finds out.
         """
 

@@ -153,7 +153,12 @@ def keys() -> None:
 @keys.command("create", short_help="Make a key and print it, this once.", epilog=EXIT_CODES)
 @click.argument("name")
 @click.option("--role", type=click.Choice(KEY_ROLES), default="editor", help="What it may do  [default: editor].")
-@click.option("--scope", "scopes", multiple=True, help="Of that, only this; may be given several times.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    help="Of that, only this (links:read, links:write, limits:check, workspace:read, …); may be given several times.",
+)
 @click.option("--ttl", type=Ttl(), metavar="TIME", help="Let it expire after this time: 90s, 15m, 12h, 7d.")
 @click.option("--expires-at", metavar="TIME", help="Let it expire then: 2030-01-31T12:00:00Z.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing beside the key.")
