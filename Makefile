@@ -44,7 +44,7 @@ run: setup ## Start Waypost on this machine; Ctrl-C stops it
 
 .PHONY: test
 test: setup ## Run all tests but the nightly ones (PYTEST_ARGS="-k word", JOBS=2, COVERAGE=1)
-	$(if $(COVERAGE),bash tools/coverage.sh,.venv/bin/pytest) -m "not nightly" $(PARALLEL) $(PYTEST_ARGS)
+	PARALLEL="$(PARALLEL)" bash tools/$(if $(COVERAGE),coverage,tests).sh $(PYTEST_ARGS)
 
 .PHONY: test-quick
 test-quick: setup ## Run the tests that take less than ten seconds each
@@ -56,7 +56,7 @@ test-nightly: setup ## Run the tests that take minutes
 
 .PHONY: coverage
 coverage: setup ## Run the tests and keep a report in coverage/; fails below the floor in pyproject.toml
-	bash tools/coverage.sh -m "not nightly" $(PARALLEL) $(PYTEST_ARGS)
+	PARALLEL="$(PARALLEL)" bash tools/coverage.sh $(PYTEST_ARGS)
 
 .PHONY: ci-integration
 ci-integration: setup ## Run integration, fault and end-to-end tests; what is missing fails instead of being skipped

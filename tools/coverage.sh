@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs pytest with coverage of every process that the tests start; leaves coverage/{report.txt,coverage.xml,html/}.
+# Runs tools/tests.sh with coverage of every process that the tests start; leaves coverage/{report.txt,coverage.xml,html/}.
 # Ends with pytest's status; with 2 if the tests pass but less is covered than [tool.coverage.report] fail_under.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ export COVERAGE_FILE=$PWD/build/coverage/data
 
 rm -rf build/coverage coverage
 mkdir -p build/coverage coverage
-"$bin/coverage" run -m pytest "$@"
+COVERED=1 bash tools/tests.sh "$@"
 tests=$?
 [ "$tests" -ge 2 ] && exit "$tests" # interrupted, or nothing ran: no figure would mean anything
 

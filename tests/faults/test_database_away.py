@@ -42,7 +42,7 @@ COMMAND_SECONDS = 2.0
 """Most time that the gateway gives a statement."""
 POOL = 4
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 async def test_a_frozen_database(data: Path) -> None:

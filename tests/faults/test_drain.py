@@ -34,7 +34,7 @@ WAITING = (
     "WHERE application_name = 'gateway' AND wait_event_type = 'Lock' AND state = 'active'"
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 async def test_a_mesh_that_is_told_to_stop_answers_what_is_under_way(data: Path) -> None:

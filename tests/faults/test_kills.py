@@ -26,7 +26,7 @@ DATABASE_HEAL_SECONDS = 3.0
 """From the moment when the database is up again."""
 ENV = {"WAYPOST_GATEWAY_LOCAL_CREATES_PER_MINUTE": "100000", "WAYPOST_SWEEP_INTERVAL_SECONDS": "1"}
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
