@@ -34,8 +34,8 @@ class Postgres:
 
     `role`: the job role; where the DSN's user is another one, each connection becomes it (`SET ROLE`). `max_size`
     counts lent and idle connections; one more is kept for looking after the server. A caller waits `acquire_timeout`
-    for a connection and `command_timeout` for a statement. Without `start`, or before the server answered for the
-    first time, callers connect by themselves.
+    for a connection, longer while some are only being made, and `command_timeout` for a statement. Without `start`, or
+    before the server answered for the first time, callers connect by themselves.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Postgres:
         self._slots = asyncio.Semaphore(max_size)
         self._idle: list[tuple[asyncpg.Connection, float]] = []
         self._lent: set[asyncpg.Connection] = set()
+        self._connecting = 0
         self._watcher: asyncio.Task[None] | None = None
         self._look = asyncio.Event()
         self._looked = asyncio.Event()
@@ -158,6 +159,8 @@ class Postgres:
             raise unavailable()
         await self._take_slot()
         try:
+            if self.breaker.state is not BreakerState.CLOSED:
+                raise unavailable()  # found out while we waited
             connection = self._take_idle() or await self._connect()
         except BaseException:
             self._slots.release()
@@ -171,8 +174,10 @@ class Postgres:
             return
         began = time.monotonic()
         self._look.set()
+        # Behind connections that are only just being made, as in the first burst after a start, nobody is too many yet.
+        patience = self._acquire_timeout + (self._connect_timeout if self._connecting else 0.0)
         try:
-            async with asyncio.timeout(self._acquire_timeout):
+            async with asyncio.timeout(patience):
                 await self._slots.acquire()
         except TimeoutError:
             # Somebody has looked in the meantime: a server that is well means that we are too many.
@@ -188,6 +193,7 @@ class Postgres:
         return None
 
     async def _connect(self) -> asyncpg.Connection:
+        self._connecting += 1
         try:
             return await asyncpg.connect(
                 self._dsn,
@@ -200,6 +206,8 @@ class Postgres:
             if not isinstance(error, asyncpg.TooManyConnectionsError):
                 self.lost()
             raise unavailable() from error
+        finally:
+            self._connecting -= 1
 
     def _give_back(self, session: Session, connection: asyncpg.Connection) -> None:
         task = session.under_way

@@ -19,6 +19,7 @@ import pytest
 from tests.integration.storage.test_change_feed import following
 from tests.support.links import new_link, store
 from tests.support.postgres import Server, running_server
+from tests.support.tcp_proxy import proxy_to
 from tests.support.waiting import until
 from waypost.adapters.postgres import Postgres
 from waypost.adapters.postgres_links import PostgresStorage
@@ -325,3 +326,26 @@ async def test_the_change_feed_survives_a_stopped_server(server: Server) -> None
         await until(lambda: follower.feed.epoch == 2, HEAL_SECONDS)
         await follower.heartbeat()
         assert follower.gaps == 2
+
+
+async def test_who_waits_behind_connections_that_are_only_being_made_is_not_too_many(server: Server) -> None:
+    """The first burst after a start: more callers than connections, and none of those there yet."""
+    database = server.make_database()
+    patience = 0.05
+    async with proxy_to(database.cluster.socket) as proxy:
+        pool = Postgres(
+            proxy.url(database.url("waypost_api")), application_name="slow", max_size=2, acquire_timeout=patience
+        )
+
+        async def ask() -> object:
+            async with pool.connection() as session:
+                return await session.fetchval("SELECT 1")
+
+        hold = proxy.hold("slow")
+        asking = [asyncio.create_task(ask()) for _ in range(6)]
+        await hold.caught.wait()
+        # Longer than they would wait for connections that others use.
+        await asyncio.sleep(4 * patience)
+        hold.release()
+        assert await asyncio.gather(*asking) == [1] * 6
+        await pool.aclose()
