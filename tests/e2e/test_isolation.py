@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +59,18 @@ _TABLES = {
     "idempotency_keys": "workspace_id",
     "workspaces": "id",
 }
+FILTERS = (
+    "state = active",
+    "state = deleted",
+    "state = blocked",
+    f'text : "{MARK}"',
+    f'text : "{MARK[:4]}*"',
+    f'tag = "{MARK}"',
+    f'tag = "{MARK}" AND text : "{MARK[:4]}*"',
+    'created_at >= "2020-01-01T00:00:00Z"',
+)
+"""Each finds something of theirs, for them."""
+
 RULES = """
 domain: waypost
 descriptors: []
@@ -160,9 +173,7 @@ def neighbours(unlimited: Mesh) -> Iterator[Neighbours]:
             "https://example.com/",
             "fresh",
             "links:write",
-            "state:active",
-            f'text:"{MARK}"',
-            f"tag:{MARK}",
+            *FILTERS,
             "short_code",
             "created_at desc",
             "key.",
@@ -259,7 +270,7 @@ def test_whatever_is_asked_nothing_of_the_neighbours_comes_back_or_changes(neigh
     callers = [headers_of(key) for key in neighbours.mine.keys.values()] + [{}]
     claims = [{}, {"x-workspace": str(neighbours.theirs.workspace_id)}, {"idempotency-key": f"idem-{MARK}"}]
     # Not what they could know themselves: a text of ours that only looks like theirs is in their own audit log.
-    texts = [text for text in neighbours.texts if MARK not in text] + [f"idem-{MARK}", f"{MARK}-1"]
+    texts = [text for text in neighbours.texts if MARK not in text] + [f"idem-{MARK}", f"{MARK}-1", *FILTERS]
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(messages(METHODS[method].input_type, texts), st.sampled_from(callers), st.sampled_from(claims))
@@ -361,6 +372,19 @@ def test_a_list_has_ones_own_links_alone_whatever_the_token(neighbours: Neighbou
         assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize("order", ["", "created_at", "updated_at desc", "updated_at", "short_code", "short_code desc"])
+@pytest.mark.parametrize("condition", FILTERS)
+def test_what_a_filter_finds_is_ones_own(neighbours: Neighbours, condition: str, order: str) -> None:
+    method = "/waypost.api.v1.LinkService/ListLinks"
+    request = link_service_pb2.ListLinksRequest(filter=condition, order_by=order)
+    found = {
+        tenant.workspace_id: {link.short_code for link in tenant.call(neighbours.connection, method, request).links}
+        for tenant in (neighbours.mine, neighbours.theirs)
+    }
+    assert found[neighbours.theirs.workspace_id], "else this could not fail"
+    assert found[neighbours.mine.workspace_id].isdisjoint(neighbours.theirs.codes)
+
+
 def test_an_idempotency_key_of_theirs_is_free_for_others(neighbours: Neighbours) -> None:
     """Neither their answer comes back, nor that the key is in use with another request."""
     before = neighbours.snapshot()
@@ -442,3 +466,35 @@ def test_the_snapshot_and_the_mark_see_what_they_are_to_see(neighbours: Neighbou
         headers_of(neighbours.theirs.keys[Role.VIEWER]),
     )
     assert f"{MARK} again".encode() in page
+
+
+def test_what_the_workers_do_stays_in_the_workspace_it_is_done_for(neighbours: Neighbours) -> None:
+    """The sweep marks links of all workspaces together; each event belongs to its link's."""
+    dsn = neighbours.mine.mesh.owner_dsn()
+    expired = {
+        tenant.workspace_id: _call_link(tenant, neighbours.connection, "brief", ttl_seconds=1).short_code
+        for tenant in (neighbours.mine, neighbours.theirs)
+    }
+    deadline = time.monotonic() + 20
+    # Made, and marked when its time was over.
+    while len(told := run(_told(dsn, list(expired.values())))) < 4:
+        assert time.monotonic() < deadline, told
+        time.sleep(0.05)
+    assert {(subject, workspace) for subject, workspace in told} == {
+        (code, workspace) for workspace, code in expired.items()
+    }
+    own = neighbours.mine.call(
+        neighbours.connection,
+        "/waypost.api.v1.LinkService/ListLinks",
+        link_service_pb2.ListLinksRequest(filter="state = expired"),
+    )
+    assert [link.short_code for link in own.links] == [expired[neighbours.mine.workspace_id]]
+
+
+async def _told(dsn: str, codes: list[str]) -> list[tuple[str, UUID]]:
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        rows = await connection.fetch("SELECT subject, workspace_id FROM outbox WHERE subject = ANY ($1)", codes)
+        return [(row["subject"], row["workspace_id"]) for row in rows]
+    finally:
+        await connection.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,10 +87,21 @@ def bad_lines(mesh: Mesh) -> list[str]:
 
 def assert_nothing_is_told(mesh: Mesh) -> None:
     """No secret is anywhere it does not belong, and every line of every log is of its format."""
-    # A line is written after its call is answered.
-    time.sleep(0.2)
+    _wait_for_the_last_lines(mesh)
     for found in (leaks(mesh), bad_lines(mesh)):
         assert not found, "\n".join(found[:20])
+
+
+def _wait_for_the_last_lines(mesh: Mesh) -> None:
+    """A line is written after its call is answered, and lines of one process in their order: so until the line of one
+    more call, of which the gateway asks the rate limiter, is there."""
+    mark = f"last-{secrets.token_hex(8)}"
+    httpx.get(f"{mesh.http_url}/api/v1/me", headers={"x-correlation-id": mark}, trust_env=False, timeout=20)
+    deadline = time.monotonic() + 10
+    waited_for = [mesh.log_path(name) for name in ("gateway", "ratelimiter")]
+    while not all(mark in path.read_text(errors="replace") for path in waited_for):
+        assert time.monotonic() < deadline, f"no line of the call {mark} in the logs"
+        time.sleep(0.01)
 
 
 def _hidden(secret: str) -> list[str]:

@@ -25,6 +25,8 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 # Seconds between two checks while a service is starting.
 _START_INTERVAL = 0.1
+# For how long a dependency that the service can do without is looked at so often.
+_START_SECONDS = 10.0
 
 
 class Phase(StrEnum):
@@ -106,7 +108,7 @@ class Health:
             await self._publish_one(check.name, False)
 
     async def run(self) -> None:
-        """Checks every dependency for ever; the first answer of all required ones ends the start."""
+        """Checks every dependency for ever. The start ends when the required ones answered and the rest was asked."""
         await self._advance()
         async with asyncio.TaskGroup() as group:
             for check in self._checks:
@@ -124,6 +126,8 @@ class Health:
 
     async def _watch(self, check: Check) -> None:
         probe: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             while True:
                 # One that neither answers nor heeds its cancellation is waited for, not joined by others.
@@ -133,12 +137,16 @@ class Health:
                 if not probe.done():
                     probe.cancel()
                 await self._found(check.name, _error(probe, check.timeout))
-                # Until it is up for the first time somebody is waiting for the service.
-                starting = self.phase is Phase.STARTING
-                await asyncio.sleep(min(check.interval, _START_INTERVAL) if starting else check.interval)
+                await asyncio.sleep(self._pause(check, loop.time() - began))
         finally:
             if probe is not None:
                 probe.cancel()
+
+    def _pause(self, check: Check, seconds: float) -> float:
+        """Seconds to the next look, `seconds` after the first."""
+        # Until it is up for the first time somebody is waiting for the service, and a while for what it can do without.
+        starting = self.phase is Phase.STARTING or (seconds < _START_SECONDS and not self._findings[check.name].seen_up)
+        return min(check.interval, _START_INTERVAL) if starting else check.interval
 
     async def _found(self, name: str, error: str) -> None:
         finding = self._findings[name]
@@ -154,8 +162,10 @@ class Health:
         await self._advance()
 
     async def _advance(self) -> None:
+        # What it can do without has been looked at, at least: who is told of a start is told the truth.
         if self.phase is Phase.STARTING and all(
-            self._findings[check.name].seen_up for check in self._checks if check.required
+            self._findings[check.name].seen_up if check.required else self._findings[check.name].checked_at is not None
+            for check in self._checks
         ):
             self.phase = Phase.SERVING
             self._log.info("ready", status=self.status)

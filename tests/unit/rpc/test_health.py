@@ -90,6 +90,19 @@ async def test_until_every_required_dependency_answered_once_it_is_starting() ->
         await service.status("ok")
 
 
+async def test_what_it_can_do_without_is_asked_before_it_says_how_it_is_and_soon_again_if_it_is_down() -> None:
+    limiter = Dependency(up=False)
+    # Asked so seldom that the second time would come long after this test.
+    check = Check("ratelimiter", limiter.check().probe, required=False, interval=60.0)
+    async with running(Links(), checks=[check]) as service:
+        await service.status("degraded")
+        (ready,) = service.log.of("ready")
+        (down,) = service.log.of("dependency down")
+        assert ready["ts"] >= down["ts"], "not ready before it was asked"
+        limiter.error = None
+        await service.status("ok")
+
+
 async def test_it_is_enough_that_each_answered_once_even_if_never_all_together() -> None:
     postgres, feed = Dependency(), Dependency(up=False)
     async with running(Links(), checks=[postgres.check("postgres"), feed.check("feed")]) as service:
