@@ -25,6 +25,8 @@ from waypost.supervisor.process_table import Running, members
 
 DATABASE = "postgres"
 """Name of the database's process, which goes last: the services still write while they drain."""
+DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
+"""Signals that do not end the guardian. Its supervisor starts it with these blocked: one could come before `main`."""
 KILL_SECONDS = 5.0
 LOOK_SECONDS = 0.02
 
@@ -35,7 +37,7 @@ def main(argv: list[str]) -> int:
     if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
         _say("this program is started by `waypost up` only")  # by hand it would stop its caller's process group
         return 2
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
+    for number in DEAF_TO:
         signal.signal(number, signal.SIG_IGN)
     while os.read(pipe, 1):
         pass
