@@ -4,8 +4,8 @@ Times are integer microseconds since the Unix epoch, spans integer microseconds;
 arithmetic is exact. Products of a limit and a span need up to 85 bits, a state never more than 53.
 
 `look` decides and changes nothing; `spend` decides and, if it admits, takes the cost. A request that meets several
-limits is looked at in all of them first, so that a refusal by one costs nothing in another; `take` is for a cost that
-was admitted so and must be accounted for whatever happened since.
+limits is looked at in all of them first, so that a refusal by one costs nothing in another (`native.request`); `take`
+is for a cost that must be accounted for whatever is left, `give_back` for one that did not come about.
 
 The algorithms:
 
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Algorithm(StrEnum):
@@ -74,8 +75,7 @@ class State:
     """Token bucket: how much of the next token has come back, in parts of `window_us`; always less than a whole one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The answer to one cost at one time; spans are counted from the time that was passed in."""
 
     allowed: bool
@@ -121,6 +121,34 @@ def take(limit: Limit, state: State, hits: int, now_us: int) -> None:
         current.count, current.fraction = limit.capacity, 0
     state.updated_us, state.count = current.updated_us, current.count
     state.previous, state.fraction = current.previous, current.fraction
+
+
+def give_back(limit: Limit, state: State, hits: int, now_us: int) -> None:
+    """Gives `hits` back to `state`, or all that is counted now if that is less.
+
+    Hits of the window before stay counted.
+    """
+    current = at(limit, state, now_us)
+    if hits >= current.count:
+        current.count, current.fraction = 0, 0
+    else:
+        current.count -= hits
+    state.updated_us, state.count = current.updated_us, current.count
+    state.previous, state.fraction = current.previous, current.fraction
+
+
+def count(limit: Limit, state: State, hits: int, now_us: int) -> Decision:
+    """Counts `hits`, which may be negative, whatever comes of it, as envoyproxy/ratelimit does; for fixed windows.
+
+    Admitted if the count is within the limit afterwards. What was refused stays counted; a count never gets below 0.
+    """
+    current = at(limit, state, now_us)
+    state.updated_us, state.count = current.updated_us, max(0, current.count + hits)
+    state.previous, state.fraction = current.previous, current.fraction
+    until_reset = state.updated_us - now_us + _until_reset(limit, state)
+    allowed = state.count <= limit.limit
+    retry_after_us = 0 if allowed else None if hits > limit.limit else until_reset
+    return Decision(allowed, max(0, limit.limit - state.count), until_reset, retry_after_us)
 
 
 def at(limit: Limit, state: State, now_us: int) -> State:

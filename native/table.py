@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
-from native.limits import Limit, State, at, stricter, used
+from native.limits import Decision, Limit, State, at, give_back, look, stricter, take, used
+from native.request import NOWHERE, Elsewhere, Question, Verdict, decide
 
 DEFAULT_CAPACITY = 65_536
 PROBES = 8
@@ -53,7 +54,8 @@ class _Entry:
 class Table:
     """At most `capacity` counters, and an overflow counter for each rule that needs one. Not safe for threads.
 
-    `find` gives a state to look at, `keep` one to spend from. The time is passed in, in microseconds since the epoch.
+    Times are passed in, in microseconds since the epoch. `find` and `keep` are for the definitions and their tests; who
+    only decides uses the other methods, which the compiled twin has too.
     """
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY, seed: bytes | None = None) -> None:
@@ -82,6 +84,39 @@ class Table:
                 data = text.encode()
                 digest.update(len(data).to_bytes(4, "little") + data)
         return CounterKey(rule, digest.digest())
+
+    def decide(self, questions: Sequence[Question], now_us: int, elsewhere: Elsewhere = NOWHERE) -> Verdict:
+        """Decides on a request and charges what it has to: `native.request.decide`."""
+        return decide(
+            questions,
+            now_us,
+            lambda question: self.find(self.key(question.rule, question.values), now_us),
+            lambda question: self.keep(self.key(question.rule, question.values), question.limit, now_us),
+            elsewhere,
+        )
+
+    def look(self, questions: Sequence[Question], now_us: int) -> tuple[Decision, ...]:
+        """What each question by itself would be answered; charges nothing."""
+        return tuple(
+            look(q.limit, self.find(self.key(q.rule, q.values), now_us), max(0, q.hits), now_us) for q in questions
+        )
+
+    def take(self, questions: Sequence[Question], now_us: int) -> None:
+        """Charges each question's hits, or what is left, whatever the limit says; negative ones are given back."""
+        for q in questions:
+            state = self.keep(self.key(q.rule, q.values), q.limit, now_us)
+            if q.hits < 0:
+                give_back(q.limit, state, -q.hits, now_us)
+            else:
+                take(q.limit, state, q.hits, now_us)
+
+    def reset(self, rule: tuple[str, ...], values: tuple[str, ...]) -> bool:
+        """Forgets one counter; whether there was one. What newcomers of its rule share is kept."""
+        entry = self._entries.get(self.key(rule, values).digest)
+        if entry is None:
+            return False
+        entry.state = State()
+        return True
 
     def find(self, key: CounterKey, now_us: int) -> State:
         """The state to look at for `key`; adds no counter and removes none. To change the state, ask `keep` for it."""
