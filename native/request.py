@@ -1,8 +1,8 @@
 """One request that meets several limits is one decision: the definition.
 
-Each limit that a request meets is a `Question`. A descriptor of the request may have several; it admits the request if all
-of its limits do. The request is admitted if every descriptor admits it, apart from those in shadow mode, which are asked
-and never refuse, and those in quota mode, which refuse only if all of them do. An admitted request charges every
+Each limit that a request meets is a `Question`. A descriptor of the request may have several; it admits the request if
+all of its limits do. The request is admitted if every descriptor admits it, apart from those in shadow mode, which are
+asked and never refuse, and those in quota mode, which refuse only if all of them do. An admitted request charges every
 descriptor that by itself admits it; a refused one charges nothing. Questions that share a counter are decided in order,
 each as if those before it had been charged.
 
