@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from native.table import Table
-from ratelimiter.handlers import Checker, CheckResult
+from native import Table
+from ratelimiter.handlers import Checker
+from ratelimiter.results import CheckResult
+from ratelimiter.rulebook import RuleBook
 from ratelimiter.rules import Rules, RulesError
 from ratelimiter.service import RateLimitService
 from ratelimiter.settings import Settings
@@ -27,7 +30,7 @@ async def run(settings: Settings) -> None:
     metrics = Metrics("ratelimiter")
     table = Table(settings.table_capacity)
     watch_table(metrics.registry, table)
-    checker = Checker(rules, table, clock_us=SteadyClock())
+    checker = Checker(RuleBook(rules, datetime.now(UTC)), table, clock_us=SteadyClock())
     async with access_control(settings, "ratelimiter", ServerClock()) as control:
         await serve(
             Service(

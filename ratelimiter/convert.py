@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from google.protobuf.duration_pb2 import Duration
 
-from ratelimiter.handlers import CheckResult, DescriptorStatus
+from ratelimiter.requests import Descriptor, LimitRequest
+from ratelimiter.results import CheckResult, DescriptorStatus
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.model import LimitEntry
 
 
-def from_check_request(request: pb.CheckRequest) -> tuple[str, list[list[LimitEntry]], int]:
-    """Domain, descriptors and hits of a request; hits of 0 are an absent field, and mean 1."""
-    descriptors = [[LimitEntry(entry.key, entry.value) for entry in d.entries] for d in request.descriptors]
-    return request.domain, descriptors, request.hits_addend or 1
+def from_check_request(request: pb.CheckRequest, owner: str = "") -> LimitRequest:
+    """The request of one who counts apart as `owner`; hits of 0 are an absent field, and mean 1."""
+    descriptors = tuple(
+        Descriptor(tuple(LimitEntry(entry.key, entry.value) for entry in d.entries)) for d in request.descriptors
+    )
+    return LimitRequest(request.domain, descriptors, request.hits_addend or 1, owner)
 
 
 def to_check_response(result: CheckResult) -> pb.CheckResponse:
@@ -32,12 +35,12 @@ def to_duration(span_us: int) -> Duration:
 
 def _to_descriptor_status(status: DescriptorStatus) -> pb.DescriptorStatus:
     # Without a limit there is no window that could end.
-    limited = status.window_us > 0
+    limit = None if status.limit is None else status.limit.limit
     return pb.DescriptorStatus(
         allowed=status.allowed,
         rule=status.rule,
-        limit=status.limit,
-        window=to_duration(status.window_us) if limited else None,
+        limit=0 if limit is None else limit.limit,
+        window=None if limit is None else to_duration(limit.window_us),
         remaining=status.remaining,
-        reset_after=to_duration(status.reset_after_us) if limited else None,
+        reset_after=None if limit is None else to_duration(status.reset_after_us),
     )

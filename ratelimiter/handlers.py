@@ -2,196 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Sequence
 
-from native.limits import Decision, Limit, look, spend, take
-from native.table import CounterKey, Table
-from ratelimiter.rules import Rules
-from ratelimiter.ruletree import MAX_DOMAIN_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Match, Rule
-from waypost.errors import FieldViolation, InvalidFields
-from waypost.model import LimitEntry
+from native import Table
+from native.limits import Decision
+from native.request import NOWHERE, Elsewhere, Mode, Question, Verdict, admits, is_admitted
+from ratelimiter.asking import Asked, NoOverrides, Overrides, ask, match_all
+from ratelimiter.requests import LimitRequest, validate
+from ratelimiter.results import CheckResult, result
+from ratelimiter.rulebook import RuleBook
+from ratelimiter.ruletree import OnStoreFailure
+from waypost.errors import StoreUnavailable
+from waypost.ports import CounterStore
 
-MAX_DESCRIPTORS = 100
-MAX_ENTRIES = 32
-MAX_VIOLATIONS = 20
-"""So many bad fields are reported at most: a status travels in trailers, whose size is limited."""
-
-UNLIMITED = 2**32 - 1
-"""`remaining` of a descriptor whose rule is unlimited, as in Envoy's protocol."""
-
-
-@dataclass(frozen=True, slots=True)
-class DescriptorStatus:
-    """What became of one descriptor; all zero and empty when no rule matched it."""
-
-    allowed: bool
-    """Whether it admits the request by itself; always true in shadow mode."""
-    rule: str = ""
-    limit: int = 0
-    window_us: int = 0
-    remaining: int = 0
-    reset_after_us: int = 0
-    over_limit: bool = False
-    """Whether the limit is exceeded, in shadow mode too."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """The decision on a request and a status for each of its descriptors, in their order."""
-
-    allowed: bool
-    statuses: tuple[DescriptorStatus, ...]
-    retry_after_us: int | None = None
-    """In a refusal, until the same request is admitted if nobody else spends. None: admitted now, or no wait helps."""
-
-
-@dataclass(slots=True)
-class _Question:
-    """One descriptor's limit, its counter, and how it decides on the request."""
-
-    rule: Rule
-    limit: Limit
-    key: CounterKey
-    decision: Decision
-
-    @property
-    def refuses(self) -> bool:
-        return not (self.decision.allowed or self.rule.shadow_mode)
+DENIED_RETRY_US = 1_000_000
+"""What a limit that denies without its store tells callers to wait."""
 
 
 class Checker:
-    """Decides on requests by `rules` with counters in `table`; `clock_us` gives microseconds since the epoch.
+    """Decides on requests by the rules in `book`: local limits in `table`, strict ones in `store` (None: in `table` too).
 
-    `rules` may be replaced at any time; counters stay.
+    `clock_us` gives microseconds since the epoch; the store has its own time. `shadow_mode`: nothing is refused.
     """
 
-    def __init__(self, rules: Rules, table: Table, clock_us: Callable[[], int]) -> None:
-        self.rules = rules
+    def __init__(
+        self,
+        book: RuleBook,
+        table: Table,
+        clock_us: Callable[[], int],
+        store: CounterStore | None = None,
+        overrides: Overrides | None = None,
+        *,
+        shadow_mode: bool = False,
+    ) -> None:
+        self._book = book
         self._table = table
         self._clock_us = clock_us
+        self._store = store
+        self._overrides = overrides or NoOverrides()
+        self._shadow_mode = shadow_mode
 
-    def check(
-        self, domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int = 1, owner: str = ""
-    ) -> CheckResult:
-        """Counts a request of `hits` and says whether it is within its limits. Raises `InvalidFields`.
+    async def check(self, request: LimitRequest) -> CheckResult:
+        """Counts a request and says whether it is within its limits. Raises `InvalidFields`.
 
-        One request is one decision. It is admitted if every descriptor admits it (of quota rules: if any does), and
-        then charges those that admit it; a refused request charges nothing. Each `owner` has counters of their own.
+        One request is one decision: `native.request` says what it is, and what it charges.
         """
-        violations = list(islice(_violations(domain, descriptors, hits), MAX_VIOLATIONS))
-        if violations:
-            raise InvalidFields(violations)
+        validate(request)
+        matches = match_all(self._book.rules, self._overrides, request)
+        asked = ask(matches, request, shared=self._store is not None, shadow_mode=self._shadow_mode)
+        strict = [one.question for one in asked if one.strict]
+        if not strict:
+            verdict = self._table.decide([one.question for one in asked], self._clock_us())
+            return result(matches, asked, verdict.decisions, verdict.admitted, degraded=False)
 
-        now_us = self._clock_us()
-        matches = self._matches(domain, descriptors)
-        questions = self._ask(matches, hits, owner, now_us)
-        refusing = [q for q in questions if q is not None and q.refuses]
-        enforced = [q.decision for q in refusing if not q.rule.quota_mode]
-        quotas = [q.decision for q in refusing if q.rule.quota_mode]
-        if len(quotas) < sum(q is not None and q.rule.quota_mode for q in questions):
-            quotas = []
-        allowed = not (enforced or quotas)
-        if allowed:
-            self._charge(questions, hits, now_us)
-        return CheckResult(
-            allowed,
-            tuple(map(_status, matches, questions)),
-            None if allowed else _retry_after(enforced, quotas),
-        )
+        local = [one.question for one in asked if not one.strict]
+        # Charged before the store is asked, so that nobody else is admitted on the same; given back if that refuses.
+        quotas = any(question.mode & Mode.QUOTA for question in strict)
+        here = self._table.decide(local, self._clock_us(), Elsewhere(quotas=int(quotas)))
+        degraded = False
+        try:
+            assert self._store is not None  # noqa: S101 - else nothing is strict
+            there = await self._store.decide(request.domain, strict, elsewhere(local, here))
+        except StoreUnavailable:
+            degraded = True
+            there = self._without_store([one for one in asked if one.strict], elsewhere(local, here))
+        if here.admitted and not there.admitted:
+            here = self._taken_back(local, here)
+        of_local, of_strict = iter(here.decisions), iter(there.decisions)
+        decisions = [next(of_strict if one.strict else of_local) for one in asked]
+        return result(matches, asked, decisions, there.admitted, degraded)
 
-    def _matches(self, domain: str, descriptors: Sequence[Sequence[LimitEntry]]) -> list[Match | None]:
-        """The rule for each descriptor; None where there is none or another one replaces it."""
-        rules = self.rules
-        matches = [rules.match(domain, entries) for entries in descriptors]
-        replaced = {name for match in matches if match is not None for name in match.rule.replaces}
-        return [
-            None if match is not None and match.rule.limit is not None and match.rule.name in replaced else match
-            for match in matches
+    def _taken_back(self, questions: Sequence[Question], verdict: Verdict) -> Verdict:
+        """Undoes what an admitted request was charged, after another store refused it."""
+        admitting = admits(questions, verdict.decisions)
+        charged = [
+            question._replace(hits=-question.hits)
+            for question in questions
+            if admitting[question.descriptor] and not question.mode & (Mode.REFERENCE | Mode.COUNT_REJECTED)
         ]
+        now_us = self._clock_us()
+        self._table.take(charged, now_us)
+        after = self._table.look(questions, now_us)
+        decisions = (new._replace(allowed=old.allowed) for new, old in zip(after, verdict.decisions, strict=True))
+        return Verdict(False, tuple(decisions))
 
-    def _ask(self, matches: Sequence[Match | None], hits: int, owner: str, now_us: int) -> list[_Question | None]:
-        """Looks at each counter without spending. Descriptors that share one see what those before them would take."""
-        reserved: dict[CounterKey, int] = {}
-        questions: list[_Question | None] = []
-        for match in matches:
-            if match is None or match.rule.limit is None:
-                questions.append(None)
-                continue
-            limit = match.rule.limit
-            # Lengths are hashed, too: no values of one owner are those of another.
-            key = self._table.key(match.rule.identity, (*match.values, owner) if owner else match.values)
-            taken = reserved.get(key, 0)
-            decision = look(limit, self._table.find(key, now_us), taken + hits, now_us)
-            if decision.allowed:
-                reserved[key] = taken + hits
-            questions.append(_Question(match.rule, limit, key, decision))
-        return questions
-
-    def _charge(self, questions: Sequence[_Question | None], hits: int, now_us: int) -> None:
-        """Spends where the limit admits, and notes what is left then."""
-        for question in questions:
-            if question is not None and question.decision.allowed:
-                state = self._table.keep(question.key, question.limit, now_us)
-                spent = spend(question.limit, state, hits, now_us)
-                if spent.allowed:
-                    question.decision = spent
-                else:
-                    # Other counters of this very request have taken room in the table or in the overflow counter since
-                    # the look. The request is admitted, so it is accounted for all the same.
-                    take(question.limit, state, hits, now_us)
+    def _without_store(self, strict: Sequence[Asked], others: Elsewhere) -> Verdict:
+        """What becomes of strict limits whose store does not answer: each rule says."""
+        counted = [one.question for one in strict if one.limit.on_store_failure is OnStoreFailure.LOCAL]
+        fixed = [
+            (one.question, _fixed(one)) for one in strict if one.limit.on_store_failure is not OnStoreFailure.LOCAL
+        ]
+        fixed_verdict = Verdict(True, tuple(decision for _, decision in fixed))
+        told = elsewhere([question for question, _ in fixed], fixed_verdict, others)
+        verdict = self._table.decide(counted, self._clock_us(), told)
+        of_fixed, of_counted = iter(fixed_verdict.decisions), iter(verdict.decisions)
+        decisions = tuple(
+            next(of_counted if one.limit.on_store_failure is OnStoreFailure.LOCAL else of_fixed) for one in strict
+        )
+        return Verdict(verdict.admitted, decisions)
 
 
-def _retry_after(enforced: Sequence[Decision], quotas: Sequence[Decision]) -> int | None:
-    """When all of `enforced` admit and, if there are any, one of `quotas` does."""
-    waits = [decision.retry_after_us for decision in enforced]
-    if quotas:
-        waits.append(min((d.retry_after_us for d in quotas if d.retry_after_us is not None), default=None))
-    known = [wait for wait in waits if wait is not None]
-    return max(known) if len(known) == len(waits) else None
-
-
-def _status(match: Match | None, question: _Question | None) -> DescriptorStatus:
-    if match is None:
-        return DescriptorStatus(allowed=True)
-    if question is None:
-        return DescriptorStatus(allowed=True, rule=match.rule.place, remaining=UNLIMITED)
-    decision = question.decision
-    return DescriptorStatus(
-        allowed=not question.refuses,
-        rule=question.rule.place,
-        limit=question.limit.limit,
-        window_us=question.limit.window_us,
-        remaining=decision.remaining,
-        reset_after_us=decision.reset_after_us,
-        over_limit=not decision.allowed,
+def elsewhere(questions: Sequence[Question], verdict: Verdict, others: Elsewhere = NOWHERE) -> Elsewhere:
+    """What the next store is told of these questions, beside what `others` say."""
+    admitting = admits(questions, verdict.decisions)
+    modes = {question.descriptor: question.mode for question in questions}
+    quotas = [descriptor for descriptor, mode in modes.items() if mode & Mode.QUOTA]
+    refusing = [d for d in quotas if not (admitting[d] or modes[d] & Mode.SHADOW)]
+    enforced = [question for question in questions if not question.mode & Mode.QUOTA]
+    return Elsewhere(
+        others.refused or not is_admitted(enforced, admitting),
+        others.quotas + len(quotas),
+        others.quotas_refusing + len(refusing),
     )
 
 
-def _violations(domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int) -> Iterator[FieldViolation]:
-    if not domain:
-        yield FieldViolation("domain", "rate limit domain must not be empty")
-    elif len(domain.encode()) > MAX_DOMAIN_BYTES:
-        yield FieldViolation("domain", f"must be at most {MAX_DOMAIN_BYTES} bytes")
-    if hits < 0:
-        yield FieldViolation("hits_addend", "must not be negative")
-    if not descriptors:
-        yield FieldViolation("descriptors", "rate limit descriptor list must not be empty")
-    elif len(descriptors) > MAX_DESCRIPTORS:
-        yield FieldViolation("descriptors", f"must be at most {MAX_DESCRIPTORS}")
-        return
-    for index, entries in enumerate(descriptors):
-        place = f"descriptors[{index}].entries"
-        if not entries:
-            yield FieldViolation(place, "must not be empty")
-        elif len(entries) > MAX_ENTRIES:
-            yield FieldViolation(place, f"must be at most {MAX_ENTRIES}")
-            continue
-        for position, entry in enumerate(entries):
-            if not entry.key:
-                yield FieldViolation(f"{place}[{position}].key", "must not be empty")
-            elif len(entry.key.encode()) > MAX_KEY_BYTES:
-                yield FieldViolation(f"{place}[{position}].key", f"must be at most {MAX_KEY_BYTES} bytes")
-            if len(entry.value.encode()) > MAX_VALUE_BYTES:
-                yield FieldViolation(f"{place}[{position}].value", f"must be at most {MAX_VALUE_BYTES} bytes")
+def _fixed(asked: Asked) -> Decision:
+    limit = asked.limit.limit
+    if asked.limit.on_store_failure is OnStoreFailure.ALLOW:
+        return Decision(True, limit.capacity, 0, 0)
+    return Decision(False, 0, DENIED_RETRY_US, DENIED_RETRY_US)

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 import yaml
 
 from native.limits import Algorithm, Limit
-from ratelimiter.ruletree import MAX_DOMAIN_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Node, Rule
+from ratelimiter.ruletree import MAX_DOMAIN_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Node, Rule, RuleLimit
 from ratelimiter.ruleyaml import parse_yaml
 
 UNITS = {
@@ -143,10 +143,10 @@ class RuleFile:
         else:
             limit = self._limit(block, place)
         kind = ("unlimited",) if limit is None else (limit.algorithm.value, str(limit.window_us))
+        identity = (self.domain, *(text for pair in path for text in pair), *kind)
         return Rule(
             place=".".join((self.domain, *(f"{key}_{value}" if value else key for key, value in path))),
-            identity=(self.domain, *(text for pair in path for text in pair), *kind),
-            limit=limit,
+            limits=() if limit is None else (RuleLimit(limit, identity),),
             name=name,
             replaces=replaces,
             shadow_mode=shadow_mode,

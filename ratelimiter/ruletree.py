@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from native.limits import Limit
 from waypost.model import LimitEntry
@@ -18,16 +19,45 @@ MAX_VALUE_BYTES = 4096
 """Bounds of names in UTF-8, in a rule file and in a request alike."""
 
 
+class Consistency(StrEnum):
+    """Who counts."""
+
+    STRICT = "strict"
+    """All replicas together, in Redis; without Redis, as local."""
+    LOCAL = "local"
+    """Each replica by itself."""
+
+
+class OnStoreFailure(StrEnum):
+    """What a strict limit answers when Redis does not."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    LOCAL = "local"
+    """What this replica's own counter says."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleLimit:
+    """One limit of a rule, and how it is counted."""
+
+    limit: Limit
+    identity: tuple[str, ...]
+    """For counters: domain, keys and values on the way, algorithm and window. A change of the numbers keeps it."""
+    consistency: Consistency = Consistency.STRICT
+    on_store_failure: OnStoreFailure = OnStoreFailure.LOCAL
+    count_rejected: bool = False
+    """Counts its hits also in requests that are refused."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What a descriptor that matches is held to."""
 
     place: str
     """For people: the domain and the keys and values on the way, `waypost.route_class_create.remote_address`."""
-    identity: tuple[str, ...]
-    """For counters: domain, keys and values on the way, algorithm and window. A change of the numbers keeps it."""
-    limit: Limit | None
-    """None: unlimited."""
+    limits: tuple[RuleLimit, ...]
+    """It admits what all of them admit. None: unlimited."""
     name: str = ""
     replaces: frozenset[str] = frozenset()
     """Names of rules that do not count in a request that this one matches too."""
@@ -35,6 +65,10 @@ class Rule:
     """Decides and counts, but never refuses."""
     quota_mode: bool = False
     """Refuses only when all quota rules of a request do."""
+    reference: bool = False
+    """Counts as envoyproxy/ratelimit does: always, also what is refused (`compat: envoyproxy`)."""
+    detailed_metric: bool = False
+    """Its metric has the values of the request that the rule leaves open."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ratelimiter.convert import from_check_request, to_check_response
-from ratelimiter.handlers import Checker, CheckResult
+from ratelimiter.handlers import Checker
+from ratelimiter.results import CheckResult
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.api.v1 import rate_limit_service_pb2_grpc as pb_grpc
 from waypost.errors import InvalidFields
@@ -29,14 +30,13 @@ class RateLimitService(pb_grpc.RateLimitServiceServicer):
 
         Callers with credentials have counters of their workspace's own: nobody spends or learns what others have used.
         """
-        domain, descriptors, hits = from_check_request(request)
-        if domain == MESH_LIMIT_DOMAIN and EDGE_HEADER in context.headers:
+        workspace_id = context.identity.workspace_id
+        asked = from_check_request(request, "" if workspace_id is None else str(workspace_id))
+        if asked.domain == MESH_LIMIT_DOMAIN and EDGE_HEADER in context.headers:
             # Else anyone could spend what another address may do.
             raise InvalidFields.one(
                 "domain", f"{MESH_LIMIT_DOMAIN} is decided inside the mesh; use a domain of your own rules"
             )
-        workspace_id = context.identity.workspace_id
-        owner = "" if workspace_id is None else str(workspace_id)
-        result = self._checker.check(domain, descriptors, hits, owner)
+        result = await self._checker.check(asked)
         self._on_decision(result)
         return to_check_response(result)

@@ -268,3 +268,11 @@ class UnknownMethod(WaypostError):
     def __init__(self, method: str) -> None:
         self.method = method
         super().__init__(f"unknown method {method}")
+
+
+class StoreUnavailable(Exception):
+    """The store of rate limit counters did not answer in time; no caller sees this, each rule says what follows."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
+from native.limits import Decision
+from native.request import NOWHERE, Elsewhere, Question, Verdict
 from waypost.access.api_keys import KeyRecord
 from waypost.access.identity import Membership
 from waypost.accounts import Key, KeyPlace, Member, NewKey, Workspace
@@ -241,6 +243,29 @@ class Limiter(Protocol):
     """Decides whether a request may be served; always answers (see `LimitDecision.degraded`)."""
 
     async def check(self, domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int = 1) -> LimitDecision: ...
+
+
+class CounterStore(Protocol):
+    """Rate limit counters that all replicas share, by the store's own time.
+
+    Raises `StoreUnavailable` within the store's deadline; then nobody knows whether the request was charged.
+    """
+
+    async def decide(self, domain: str, questions: Sequence[Question], elsewhere: Elsewhere = NOWHERE) -> Verdict:
+        """Decides on a request and charges what it has to: `native.request.decide`."""
+        ...
+
+    async def look(self, domain: str, questions: Sequence[Question]) -> tuple[Decision, ...]:
+        """What each question by itself would be answered; charges nothing."""
+        ...
+
+    async def reset(self, domain: str, questions: Sequence[Question]) -> int:
+        """Forgets the questions' counters; how many there were."""
+        ...
+
+    async def check(self) -> None:
+        """A health check: raises `DependencyUnavailable` when the store does not answer."""
+        ...
 
 
 class Schedule(Protocol):

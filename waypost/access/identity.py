@@ -30,6 +30,7 @@ class Scope(StrEnum):
     WORKSPACES_CREATE = "workspaces:create"
     ABUSE_MANAGE = "abuse:manage"
     MESH_READ = "mesh:read"
+    LIMITS_MANAGE = "limits:manage"
 
 
 _VIEWER = frozenset({Scope.LINKS_READ, Scope.WORKSPACE_READ})

@@ -72,6 +72,8 @@ _KEYS_READ = Policy(Scope.KEYS_MANAGE, Objects.WORKSPACE, LimitClass.READ)
 _WORKSPACE_READ = Policy(Scope.WORKSPACE_READ, Objects.WORKSPACE, LimitClass.READ)
 _ABUSE_READ = Policy(Scope.ABUSE_MANAGE, Objects.MESH, LimitClass.READ)
 _ABUSE_WRITE = Policy(Scope.ABUSE_MANAGE, Objects.MESH, LimitClass.WRITE)
+_LIMIT_CHECK = Policy(Scope.LIMITS_CHECK, Objects.NONE, LimitClass.NONE, seconds=5.0, inside=True)
+_LIMITS_WRITE = Policy(Scope.LIMITS_MANAGE, Objects.MESH, LimitClass.NONE)
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
@@ -132,8 +134,24 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
         ),
         **_service(
             "RateLimitService",
-            {"Check": Policy(Scope.LIMITS_CHECK, Objects.NONE, LimitClass.NONE, seconds=5.0, inside=True)},
+            {
+                "Check": _LIMIT_CHECK,
+                "BatchCheck": _LIMIT_CHECK,
+                "Explain": _LIMIT_CHECK,
+                "Reset": _LIMITS_WRITE,
+                "ListRules": Policy(Scope.MESH_READ, Objects.MESH, LimitClass.NONE),
+            },
         ),
+        **_service(
+            "LimitOverrideService",
+            {
+                "SetOverride": _LIMITS_WRITE,
+                "ListOverrides": Policy(Scope.LIMITS_MANAGE, Objects.MESH, LimitClass.NONE),
+                "DeleteOverride": _LIMITS_WRITE,
+            },
+        ),
+        # Envoy's own question, by its own name; trusted like the listener it comes to, and never routed by the edge.
+        "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit": _LIMIT_CHECK,
         **_service("JobService", {"ListJobs": Policy(Scope.MESH_READ, Objects.MESH, LimitClass.NONE)}),
     }
 )

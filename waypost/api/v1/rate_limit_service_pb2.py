@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'waypost/api/v1/rate_limit_service.proto\x12\x0ewaypost.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\"\x7f\n\x0c\x43heckRequest\x12\x14\n\x06\x64omain\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12>\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32#.waypost.api.v1.RateLimitDescriptorB\x04\xe2\x41\x01\x02\x12\x19\n\x0bhits_addend\x18\x03 \x01(\rB\x04\xe2\x41\x01\x01\"L\n\x13RateLimitDescriptor\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1e.waypost.api.v1.RateLimitEntryB\x04\xe2\x41\x01\x02\"8\n\x0eRateLimitEntry\x12\x11\n\x03key\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05value\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\x84\x01\n\rCheckResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x32\n\x08statuses\x18\x02 \x03(\x0b\x32 .waypost.api.v1.DescriptorStatus\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xae\x01\n\x10\x44\x65scriptorStatus\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12)\n\x06window\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tremaining\x18\x05 \x01(\r\x12.\n\x0breset_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration2|\n\x10RateLimitService\x12h\n\x05\x43heck\x12\x1c.waypost.api.v1.CheckRequest\x1a\x1d.waypost.api.v1.CheckResponse\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/api/v1/ratelimit/check:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'waypost/api/v1/rate_limit_service.proto\x12\x0ewaypost.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x7f\n\x0c\x43heckRequest\x12\x14\n\x06\x64omain\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12>\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32#.waypost.api.v1.RateLimitDescriptorB\x04\xe2\x41\x01\x02\x12\x19\n\x0bhits_addend\x18\x03 \x01(\rB\x04\xe2\x41\x01\x01\"|\n\x13RateLimitDescriptor\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1e.waypost.api.v1.RateLimitEntryB\x04\xe2\x41\x01\x02\x12\x1e\n\x0bhits_addend\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_hits_addend\"8\n\x0eRateLimitEntry\x12\x11\n\x03key\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05value\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\x96\x01\n\rCheckResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x32\n\x08statuses\x18\x02 \x03(\x0b\x32 .waypost.api.v1.DescriptorStatus\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x64\x65graded\x18\x04 \x01(\x08\"\xd4\x01\n\x10\x44\x65scriptorStatus\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12)\n\x06window\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tremaining\x18\x05 \x01(\r\x12.\n\x0breset_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nover_limit\x18\x07 \x01(\x08\x12\x10\n\x08\x64\x65graded\x18\x08 \x01(\x08\"I\n\x11\x42\x61tchCheckRequest\x12\x34\n\x08requests\x18\x01 \x03(\x0b\x32\x1c.waypost.api.v1.CheckRequestB\x04\xe2\x41\x01\x02\"F\n\x12\x42\x61tchCheckResponse\x12\x30\n\tresponses\x18\x01 \x03(\x0b\x32\x1d.waypost.api.v1.CheckResponse\"\x80\x01\n\x0cResetRequest\x12\x14\n\x06\x64omain\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12>\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32#.waypost.api.v1.RateLimitDescriptorB\x04\xe2\x41\x01\x02\x12\x1a\n\x0cworkspace_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"!\n\rResetResponse\x12\x10\n\x08\x63ounters\x18\x01 \x01(\x05\"\x9d\x01\n\x0e\x45xplainRequest\x12\x14\n\x06\x64omain\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12>\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32#.waypost.api.v1.RateLimitDescriptorB\x04\xe2\x41\x01\x02\x12\x19\n\x0bhits_addend\x18\x03 \x01(\rB\x04\xe2\x41\x01\x01\x12\x1a\n\x0cworkspace_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"r\n\x0f\x45xplainResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12:\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32%.waypost.api.v1.DescriptorExplanation\x12\x12\n\ngeneration\x18\x03 \x01(\r\"{\n\x15\x44\x65scriptorExplanation\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x30\n\x06limits\x18\x03 \x03(\x0b\x32 .waypost.api.v1.LimitExplanation\x12\x12\n\noverridden\x18\x04 \x01(\x08\"\x88\x02\n\x10LimitExplanation\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x62urst\x18\x04 \x01(\r\x12/\n\x07\x63ounter\x18\x05 \x03(\x0b\x32\x1e.waypost.api.v1.RateLimitEntry\x12\x13\n\x0b\x63onsistency\x18\x06 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x07 \x01(\x08\x12\x11\n\tremaining\x18\x08 \x01(\r\x12.\n\x0breset_after\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"(\n\x10ListRulesRequest\x12\x14\n\x06\x64omain\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\"\x96\x01\n\x11ListRulesResponse\x12,\n\x05rules\x18\x01 \x03(\x0b\x32\x1d.waypost.api.v1.RateLimitRule\x12\x12\n\ngeneration\x18\x02 \x01(\r\x12-\n\tloaded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\x04 \x03(\t\"\x81\x01\n\rRateLimitRule\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12)\n\x06limits\x18\x03 \x03(\x0b\x32\x19.waypost.api.v1.RateLimit\x12\x13\n\x0bshadow_mode\x18\x04 \x01(\x08\x12\x12\n\nquota_mode\x18\x05 \x01(\x08\"|\n\tRateLimit\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x62urst\x18\x04 \x01(\r\x12\x13\n\x0b\x63onsistency\x18\x05 \x01(\t2\xca\x04\n\x10RateLimitService\x12h\n\x05\x43heck\x12\x1c.waypost.api.v1.CheckRequest\x1a\x1d.waypost.api.v1.CheckResponse\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/api/v1/ratelimit/check:\x01*\x12}\n\nBatchCheck\x12!.waypost.api.v1.BatchCheckRequest\x1a\".waypost.api.v1.BatchCheckResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/api/v1/ratelimit/check:batch:\x01*\x12h\n\x05Reset\x12\x1c.waypost.api.v1.ResetRequest\x1a\x1d.waypost.api.v1.ResetResponse\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/api/v1/ratelimit/reset:\x01*\x12p\n\x07\x45xplain\x12\x1e.waypost.api.v1.ExplainRequest\x1a\x1f.waypost.api.v1.ExplainResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/ratelimit/explain:\x01*\x12q\n\tListRules\x12 .waypost.api.v1.ListRulesRequest\x1a!.waypost.api.v1.ListRulesResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/ratelimit/rulesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,22 +43,74 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKREQUEST'].fields_by_name['hits_addend']._serialized_options = b'\342A\001\001'
   _globals['_RATELIMITDESCRIPTOR'].fields_by_name['entries']._loaded_options = None
   _globals['_RATELIMITDESCRIPTOR'].fields_by_name['entries']._serialized_options = b'\342A\001\002'
+  _globals['_RATELIMITDESCRIPTOR'].fields_by_name['hits_addend']._loaded_options = None
+  _globals['_RATELIMITDESCRIPTOR'].fields_by_name['hits_addend']._serialized_options = b'\342A\001\001'
   _globals['_RATELIMITENTRY'].fields_by_name['key']._loaded_options = None
   _globals['_RATELIMITENTRY'].fields_by_name['key']._serialized_options = b'\342A\001\002'
   _globals['_RATELIMITENTRY'].fields_by_name['value']._loaded_options = None
   _globals['_RATELIMITENTRY'].fields_by_name['value']._serialized_options = b'\342A\001\001'
+  _globals['_BATCHCHECKREQUEST'].fields_by_name['requests']._loaded_options = None
+  _globals['_BATCHCHECKREQUEST'].fields_by_name['requests']._serialized_options = b'\342A\001\002'
+  _globals['_RESETREQUEST'].fields_by_name['domain']._loaded_options = None
+  _globals['_RESETREQUEST'].fields_by_name['domain']._serialized_options = b'\342A\001\002'
+  _globals['_RESETREQUEST'].fields_by_name['descriptors']._loaded_options = None
+  _globals['_RESETREQUEST'].fields_by_name['descriptors']._serialized_options = b'\342A\001\002'
+  _globals['_RESETREQUEST'].fields_by_name['workspace_id']._loaded_options = None
+  _globals['_RESETREQUEST'].fields_by_name['workspace_id']._serialized_options = b'\342A\001\001'
+  _globals['_EXPLAINREQUEST'].fields_by_name['domain']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].fields_by_name['domain']._serialized_options = b'\342A\001\002'
+  _globals['_EXPLAINREQUEST'].fields_by_name['descriptors']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].fields_by_name['descriptors']._serialized_options = b'\342A\001\002'
+  _globals['_EXPLAINREQUEST'].fields_by_name['hits_addend']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].fields_by_name['hits_addend']._serialized_options = b'\342A\001\001'
+  _globals['_EXPLAINREQUEST'].fields_by_name['workspace_id']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].fields_by_name['workspace_id']._serialized_options = b'\342A\001\001'
+  _globals['_LISTRULESREQUEST'].fields_by_name['domain']._loaded_options = None
+  _globals['_LISTRULESREQUEST'].fields_by_name['domain']._serialized_options = b'\342A\001\001'
   _globals['_RATELIMITSERVICE'].methods_by_name['Check']._loaded_options = None
   _globals['_RATELIMITSERVICE'].methods_by_name['Check']._serialized_options = b'\202\323\344\223\002\034\"\027/api/v1/ratelimit/check:\001*'
-  _globals['_CHECKREQUEST']._serialized_start=154
-  _globals['_CHECKREQUEST']._serialized_end=281
-  _globals['_RATELIMITDESCRIPTOR']._serialized_start=283
-  _globals['_RATELIMITDESCRIPTOR']._serialized_end=359
-  _globals['_RATELIMITENTRY']._serialized_start=361
-  _globals['_RATELIMITENTRY']._serialized_end=417
-  _globals['_CHECKRESPONSE']._serialized_start=420
-  _globals['_CHECKRESPONSE']._serialized_end=552
-  _globals['_DESCRIPTORSTATUS']._serialized_start=555
-  _globals['_DESCRIPTORSTATUS']._serialized_end=729
-  _globals['_RATELIMITSERVICE']._serialized_start=731
-  _globals['_RATELIMITSERVICE']._serialized_end=855
+  _globals['_RATELIMITSERVICE'].methods_by_name['BatchCheck']._loaded_options = None
+  _globals['_RATELIMITSERVICE'].methods_by_name['BatchCheck']._serialized_options = b'\202\323\344\223\002\"\"\035/api/v1/ratelimit/check:batch:\001*'
+  _globals['_RATELIMITSERVICE'].methods_by_name['Reset']._loaded_options = None
+  _globals['_RATELIMITSERVICE'].methods_by_name['Reset']._serialized_options = b'\202\323\344\223\002\034\"\027/api/v1/ratelimit/reset:\001*'
+  _globals['_RATELIMITSERVICE'].methods_by_name['Explain']._loaded_options = None
+  _globals['_RATELIMITSERVICE'].methods_by_name['Explain']._serialized_options = b'\202\323\344\223\002\036\"\031/api/v1/ratelimit/explain:\001*'
+  _globals['_RATELIMITSERVICE'].methods_by_name['ListRules']._loaded_options = None
+  _globals['_RATELIMITSERVICE'].methods_by_name['ListRules']._serialized_options = b'\202\323\344\223\002\031\022\027/api/v1/ratelimit/rules'
+  _globals['_CHECKREQUEST']._serialized_start=187
+  _globals['_CHECKREQUEST']._serialized_end=314
+  _globals['_RATELIMITDESCRIPTOR']._serialized_start=316
+  _globals['_RATELIMITDESCRIPTOR']._serialized_end=440
+  _globals['_RATELIMITENTRY']._serialized_start=442
+  _globals['_RATELIMITENTRY']._serialized_end=498
+  _globals['_CHECKRESPONSE']._serialized_start=501
+  _globals['_CHECKRESPONSE']._serialized_end=651
+  _globals['_DESCRIPTORSTATUS']._serialized_start=654
+  _globals['_DESCRIPTORSTATUS']._serialized_end=866
+  _globals['_BATCHCHECKREQUEST']._serialized_start=868
+  _globals['_BATCHCHECKREQUEST']._serialized_end=941
+  _globals['_BATCHCHECKRESPONSE']._serialized_start=943
+  _globals['_BATCHCHECKRESPONSE']._serialized_end=1013
+  _globals['_RESETREQUEST']._serialized_start=1016
+  _globals['_RESETREQUEST']._serialized_end=1144
+  _globals['_RESETRESPONSE']._serialized_start=1146
+  _globals['_RESETRESPONSE']._serialized_end=1179
+  _globals['_EXPLAINREQUEST']._serialized_start=1182
+  _globals['_EXPLAINREQUEST']._serialized_end=1339
+  _globals['_EXPLAINRESPONSE']._serialized_start=1341
+  _globals['_EXPLAINRESPONSE']._serialized_end=1455
+  _globals['_DESCRIPTOREXPLANATION']._serialized_start=1457
+  _globals['_DESCRIPTOREXPLANATION']._serialized_end=1580
+  _globals['_LIMITEXPLANATION']._serialized_start=1583
+  _globals['_LIMITEXPLANATION']._serialized_end=1847
+  _globals['_LISTRULESREQUEST']._serialized_start=1849
+  _globals['_LISTRULESREQUEST']._serialized_end=1889
+  _globals['_LISTRULESRESPONSE']._serialized_start=1892
+  _globals['_LISTRULESRESPONSE']._serialized_end=2042
+  _globals['_RATELIMITRULE']._serialized_start=2045
+  _globals['_RATELIMITRULE']._serialized_end=2174
+  _globals['_RATELIMIT']._serialized_start=2176
+  _globals['_RATELIMIT']._serialized_end=2300
+  _globals['_RATELIMITSERVICE']._serialized_start=2303
+  _globals['_RATELIMITSERVICE']._serialized_end=2889
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -58,6 +59,11 @@ class RateLimitDescriptor(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRIES_FIELD_NUMBER: _builtins.int
+    HITS_ADDEND_FIELD_NUMBER: _builtins.int
+    hits_addend: _builtins.int
+    """This descriptor's own cost instead of the request's. 0 looks without spending, and is refused when nothing is left;
+    a negative one is given back, if the request is admitted.
+    """
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitEntry]:
         """From the outermost key inwards; 1 to 32."""
@@ -66,12 +72,15 @@ class RateLimitDescriptor(_message.Message):
         self,
         *,
         entries: _abc.Iterable[Global___RateLimitEntry] | None = ...,
+        hits_addend: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hits_addend", b"_hits_addend", "hits_addend", b"hits_addend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hits_addend", b"_hits_addend", "entries", b"entries", "hits_addend", b"hits_addend"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__hits_addend: _TypeAlias = _typing.Literal["hits_addend"]  # noqa: Y015
+    _WhichOneofArgType__hits_addend: _TypeAlias = _typing.Literal["_hits_addend", b"_hits_addend"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hits_addend) -> _WhichOneofReturnType__hits_addend | None: ...
 
 Global___RateLimitDescriptor: _TypeAlias = RateLimitDescriptor  # noqa: Y015
 
@@ -110,8 +119,11 @@ class CheckResponse(_message.Message):
     ALLOWED_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     """Whether the request may be served."""
+    degraded: _builtins.bool
+    """Whether a limit that all replicas share was decided without the store that counts it."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___DescriptorStatus]:
         """One status for each descriptor, in the request's order."""
@@ -126,10 +138,11 @@ class CheckResponse(_message.Message):
         allowed: _builtins.bool = ...,
         statuses: _abc.Iterable[Global___DescriptorStatus] | None = ...,
         retry_after: _duration_pb2.Duration | None = ...,
+        degraded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "retry_after", b"retry_after", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "degraded", b"degraded", "retry_after", b"retry_after", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -147,6 +160,8 @@ class DescriptorStatus(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
     RESET_AFTER_FIELD_NUMBER: _builtins.int
+    OVER_LIMIT_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     """Whether this descriptor by itself admits the request. True also when no rule matches it."""
     rule: _builtins.str
@@ -155,6 +170,10 @@ class DescriptorStatus(_message.Message):
     """The rule's limit in each `window`."""
     remaining: _builtins.int
     """What is left of the limit after this request, also in a refusal."""
+    over_limit: _builtins.bool
+    """Whether the limit is exceeded, also where its rule is in shadow mode and admits all the same."""
+    degraded: _builtins.bool
+    """Whether it was decided without the store that counts it."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
         """How long the window is; for a token bucket the time in which `limit` tokens come back."""
@@ -172,11 +191,421 @@ class DescriptorStatus(_message.Message):
         window: _duration_pb2.Duration | None = ...,
         remaining: _builtins.int = ...,
         reset_after: _duration_pb2.Duration | None = ...,
+        over_limit: _builtins.bool = ...,
+        degraded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reset_after", b"reset_after", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "limit", b"limit", "remaining", b"remaining", "reset_after", b"reset_after", "rule", b"rule", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "degraded", b"degraded", "limit", b"limit", "over_limit", b"over_limit", "remaining", b"remaining", "reset_after", b"reset_after", "rule", b"rule", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescriptorStatus: _TypeAlias = DescriptorStatus  # noqa: Y015
+
+@_typing.final
+class BatchCheckRequest(_message.Message):
+    """Requests to decide on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckRequest]:
+        """1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___CheckRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCheckRequest: _TypeAlias = BatchCheckRequest  # noqa: Y015
+
+@_typing.final
+class BatchCheckResponse(_message.Message):
+    """The decisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckResponse]:
+        """One for each request, in their order."""
+
+    def __init__(
+        self,
+        *,
+        responses: _abc.Iterable[Global___CheckResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["responses", b"responses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCheckResponse: _TypeAlias = BatchCheckResponse  # noqa: Y015
+
+@_typing.final
+class ResetRequest(_message.Message):
+    """Counters to forget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    DESCRIPTORS_FIELD_NUMBER: _builtins.int
+    WORKSPACE_ID_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    """As in `CheckRequest`; also `waypost`."""
+    workspace_id: _builtins.str
+    """The workspace whose callers were counted; empty: the counters of the mesh itself."""
+    @_builtins.property
+    def descriptors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitDescriptor]:
+        """As in `CheckRequest`. Exactly these; others of the same rule keep theirs."""
+
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+        descriptors: _abc.Iterable[Global___RateLimitDescriptor] | None = ...,
+        workspace_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descriptors", b"descriptors", "domain", b"domain", "workspace_id", b"workspace_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetRequest: _TypeAlias = ResetRequest  # noqa: Y015
+
+@_typing.final
+class ResetResponse(_message.Message):
+    """They are forgotten."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTERS_FIELD_NUMBER: _builtins.int
+    counters: _builtins.int
+    """How many there were."""
+    def __init__(
+        self,
+        *,
+        counters: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetResponse: _TypeAlias = ResetResponse  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    """A request to explain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    DESCRIPTORS_FIELD_NUMBER: _builtins.int
+    HITS_ADDEND_FIELD_NUMBER: _builtins.int
+    WORKSPACE_ID_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    """As in `CheckRequest`."""
+    hits_addend: _builtins.int
+    """As in `CheckRequest`."""
+    workspace_id: _builtins.str
+    """For operators: as if a caller of this workspace asked. Empty: the caller's own."""
+    @_builtins.property
+    def descriptors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitDescriptor]:
+        """As in `CheckRequest`."""
+
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+        descriptors: _abc.Iterable[Global___RateLimitDescriptor] | None = ...,
+        hits_addend: _builtins.int = ...,
+        workspace_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descriptors", b"descriptors", "domain", b"domain", "hits_addend", b"hits_addend", "workspace_id", b"workspace_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    """What a check would answer, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    DESCRIPTORS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    allowed: _builtins.bool
+    """Whether the request would be served now."""
+    generation: _builtins.int
+    """Which version of the rules says so; counts up with each that is loaded."""
+    @_builtins.property
+    def descriptors(self) -> _containers.RepeatedCompositeFieldContainer[Global___DescriptorExplanation]:
+        """One for each descriptor, in the request's order."""
+
+    def __init__(
+        self,
+        *,
+        allowed: _builtins.bool = ...,
+        descriptors: _abc.Iterable[Global___DescriptorExplanation] | None = ...,
+        generation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "descriptors", b"descriptors", "generation", b"generation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
+class DescriptorExplanation(_message.Message):
+    """How a descriptor is decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    OVERRIDDEN_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """The rule that it meets, by its place in the file; empty: none."""
+    reason: _builtins.str
+    """In words: how it was matched, or why by no rule, and what follows."""
+    overridden: _builtins.bool
+    """Whether the numbers are an operator's override."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitExplanation]:
+        """Each limit that it is held to; none: it is unlimited."""
+
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        limits: _abc.Iterable[Global___LimitExplanation] | None = ...,
+        overridden: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "overridden", b"overridden", "reason", b"reason", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescriptorExplanation: _TypeAlias = DescriptorExplanation  # noqa: Y015
+
+@_typing.final
+class LimitExplanation(_message.Message):
+    """How a limit is decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_FIELD_NUMBER: _builtins.int
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    RESET_AFTER_FIELD_NUMBER: _builtins.int
+    algorithm: _builtins.str
+    """The counter's algorithm: `fixed_window`, `sliding_window` or `token_bucket`."""
+    limit: _builtins.int
+    """The limit in each `window`."""
+    burst: _builtins.int
+    """How many hits a full token bucket holds; for windows the limit."""
+    consistency: _builtins.str
+    """Who counts: `strict`, all replicas together, or `local`, each by itself."""
+    allowed: _builtins.bool
+    """Whether this limit would admit the request now."""
+    remaining: _builtins.int
+    """What is left now."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How long the window is."""
+
+    @_builtins.property
+    def counter(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitEntry]:
+        """What tells this counter from the rule's others: keys and values of the request."""
+
+    @_builtins.property
+    def reset_after(self) -> _duration_pb2.Duration:
+        """Until the window ends or the bucket is full; in a refusal, until the same request would be admitted."""
+
+    def __init__(
+        self,
+        *,
+        algorithm: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        window: _duration_pb2.Duration | None = ...,
+        burst: _builtins.int = ...,
+        counter: _abc.Iterable[Global___RateLimitEntry] | None = ...,
+        consistency: _builtins.str = ...,
+        allowed: _builtins.bool = ...,
+        remaining: _builtins.int = ...,
+        reset_after: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reset_after", b"reset_after", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "allowed", b"allowed", "burst", b"burst", "consistency", b"consistency", "counter", b"counter", "limit", b"limit", "remaining", b"remaining", "reset_after", b"reset_after", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitExplanation: _TypeAlias = LimitExplanation  # noqa: Y015
+
+@_typing.final
+class ListRulesRequest(_message.Message):
+    """What to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    """Only this domain's; empty: all."""
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRulesRequest: _TypeAlias = ListRulesRequest  # noqa: Y015
+
+@_typing.final
+class ListRulesResponse(_message.Message):
+    """The rules in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    LOADED_AT_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    """Counts up with each version of the rules that is loaded."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitRule]:
+        """In the order of their files."""
+
+    @_builtins.property
+    def loaded_at(self) -> _timestamp_pb2.Timestamp:
+        """When this version was loaded."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is wrong with a newer version, by file and place; empty: nothing."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___RateLimitRule] | None = ...,
+        generation: _builtins.int = ...,
+        loaded_at: _timestamp_pb2.Timestamp | None = ...,
+        problems: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["loaded_at", b"loaded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "loaded_at", b"loaded_at", "problems", b"problems", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRulesResponse: _TypeAlias = ListRulesResponse  # noqa: Y015
+
+@_typing.final
+class RateLimitRule(_message.Message):
+    """A rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    SHADOW_MODE_FIELD_NUMBER: _builtins.int
+    QUOTA_MODE_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    """The rule file's domain."""
+    rule: _builtins.str
+    """Its place in the file (`waypost.route_class_create.remote_address`)."""
+    shadow_mode: _builtins.bool
+    """Decides and counts, but refuses nothing."""
+    quota_mode: _builtins.bool
+    """Refuses only if all such rules of a request do."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimit]:
+        """Its limits; none: unlimited."""
+
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        limits: _abc.Iterable[Global___RateLimit] | None = ...,
+        shadow_mode: _builtins.bool = ...,
+        quota_mode: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "limits", b"limits", "quota_mode", b"quota_mode", "rule", b"rule", "shadow_mode", b"shadow_mode"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateLimitRule: _TypeAlias = RateLimitRule  # noqa: Y015
+
+@_typing.final
+class RateLimit(_message.Message):
+    """A limit of a rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_FIELD_NUMBER: _builtins.int
+    algorithm: _builtins.str
+    """`fixed_window`, `sliding_window` or `token_bucket`."""
+    limit: _builtins.int
+    """The limit in each `window`."""
+    burst: _builtins.int
+    """How many hits a full token bucket holds; for windows the limit."""
+    consistency: _builtins.str
+    """`strict` or `local`."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How long the window is."""
+
+    def __init__(
+        self,
+        *,
+        algorithm: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        window: _duration_pb2.Duration | None = ...,
+        burst: _builtins.int = ...,
+        consistency: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "burst", b"burst", "consistency", b"consistency", "limit", b"limit", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateLimit: _TypeAlias = RateLimit  # noqa: Y015

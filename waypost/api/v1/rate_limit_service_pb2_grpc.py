@@ -41,6 +41,26 @@ class RateLimitServiceStub:
                 request_serializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.CheckRequest.SerializeToString,
                 response_deserializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.CheckResponse.FromString,
                 _registered_method=True)
+        self.BatchCheck = channel.unary_unary(
+                '/waypost.api.v1.RateLimitService/BatchCheck',
+                request_serializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.BatchCheckRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.BatchCheckResponse.FromString,
+                _registered_method=True)
+        self.Reset = channel.unary_unary(
+                '/waypost.api.v1.RateLimitService/Reset',
+                request_serializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ResetRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ResetResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/waypost.api.v1.RateLimitService/Explain',
+                request_serializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.ListRules = channel.unary_unary(
+                '/waypost.api.v1.RateLimitService/ListRules',
+                request_serializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ListRulesRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ListRulesResponse.FromString,
+                _registered_method=True)
 
 
 class RateLimitServiceServicer:
@@ -59,6 +79,37 @@ class RateLimitServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchCheck(self, request, context):
+        """Decides on up to 1,000 requests, one after the other, and answers them in their order. Each is a decision of its own.
+
+        INVALID_ARGUMENT: something is wrong with one of them, which the field's name says; then none is counted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reset(self, request, context):
+        """Forgets what descriptors have used: their counters are as good as new (`limits:manage`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Says what a check would answer and why: the rule that each descriptor meets, its counter and what is used of it.
+        Counts nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRules(self, request, context):
+        """Returns the rules in force, and what is wrong with a newer version of them that could not be loaded (`mesh:read`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RateLimitServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -66,6 +117,26 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     servicer.Check,
                     request_deserializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.CheckRequest.FromString,
                     response_serializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.CheckResponse.SerializeToString,
+            ),
+            'BatchCheck': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCheck,
+                    request_deserializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.BatchCheckRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.BatchCheckResponse.SerializeToString,
+            ),
+            'Reset': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reset,
+                    request_deserializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ResetRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ResetResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ExplainRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ExplainResponse.SerializeToString,
+            ),
+            'ListRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRules,
+                    request_deserializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ListRulesRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ListRulesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -97,6 +168,114 @@ class RateLimitService:
             '/waypost.api.v1.RateLimitService/Check',
             waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.CheckRequest.SerializeToString,
             waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.CheckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCheck(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.v1.RateLimitService/BatchCheck',
+            waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.BatchCheckRequest.SerializeToString,
+            waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.BatchCheckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.v1.RateLimitService/Reset',
+            waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ResetRequest.SerializeToString,
+            waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ResetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.v1.RateLimitService/Explain',
+            waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ExplainRequest.SerializeToString,
+            waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.v1.RateLimitService/ListRules',
+            waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ListRulesRequest.SerializeToString,
+            waypost_dot_api_dot_v1_dot_rate__limit__service__pb2.ListRulesResponse.FromString,
             options,
             channel_credentials,
             insecure,

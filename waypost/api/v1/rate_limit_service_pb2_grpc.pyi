@@ -42,6 +42,19 @@ class RateLimitServiceStub:
 
     INVALID_ARGUMENT: empty domain, no descriptors, or something longer than the bounds of the fields below.
     """
+    BatchCheck: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchCheckRequest, _rate_limit_service_pb2.BatchCheckResponse]
+    """Decides on up to 1,000 requests, one after the other, and answers them in their order. Each is a decision of its own.
+
+    INVALID_ARGUMENT: something is wrong with one of them, which the field's name says; then none is counted.
+    """
+    Reset: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ResetRequest, _rate_limit_service_pb2.ResetResponse]
+    """Forgets what descriptors have used: their counters are as good as new (`limits:manage`)."""
+    Explain: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ExplainRequest, _rate_limit_service_pb2.ExplainResponse]
+    """Says what a check would answer and why: the rule that each descriptor meets, its counter and what is used of it.
+    Counts nothing.
+    """
+    ListRules: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ListRulesRequest, _rate_limit_service_pb2.ListRulesResponse]
+    """Returns the rules in force, and what is wrong with a newer version of them that could not be loaded (`mesh:read`)."""
 
 @_typing.type_check_only
 class RateLimitServiceAsyncStub(RateLimitServiceStub):
@@ -57,6 +70,19 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
 
     INVALID_ARGUMENT: empty domain, no descriptors, or something longer than the bounds of the fields below.
     """
+    BatchCheck: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchCheckRequest, _rate_limit_service_pb2.BatchCheckResponse]  # type: ignore[assignment]
+    """Decides on up to 1,000 requests, one after the other, and answers them in their order. Each is a decision of its own.
+
+    INVALID_ARGUMENT: something is wrong with one of them, which the field's name says; then none is counted.
+    """
+    Reset: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ResetRequest, _rate_limit_service_pb2.ResetResponse]  # type: ignore[assignment]
+    """Forgets what descriptors have used: their counters are as good as new (`limits:manage`)."""
+    Explain: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ExplainRequest, _rate_limit_service_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Says what a check would answer and why: the rule that each descriptor meets, its counter and what is used of it.
+    Counts nothing.
+    """
+    ListRules: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ListRulesRequest, _rate_limit_service_pb2.ListRulesResponse]  # type: ignore[assignment]
+    """Returns the rules in force, and what is wrong with a newer version of them that could not be loaded (`mesh:read`)."""
 
 class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     """Decides against the rules of the limiter's rules folder. The rules, and what is matched against them (a domain and
@@ -75,5 +101,42 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
 
         INVALID_ARGUMENT: empty domain, no descriptors, or something longer than the bounds of the fields below.
         """
+
+    @_abc_1.abstractmethod
+    def BatchCheck(
+        self,
+        request: _rate_limit_service_pb2.BatchCheckRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_service_pb2.BatchCheckResponse, _abc.Awaitable[_rate_limit_service_pb2.BatchCheckResponse]]:
+        """Decides on up to 1,000 requests, one after the other, and answers them in their order. Each is a decision of its own.
+
+        INVALID_ARGUMENT: something is wrong with one of them, which the field's name says; then none is counted.
+        """
+
+    @_abc_1.abstractmethod
+    def Reset(
+        self,
+        request: _rate_limit_service_pb2.ResetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_service_pb2.ResetResponse, _abc.Awaitable[_rate_limit_service_pb2.ResetResponse]]:
+        """Forgets what descriptors have used: their counters are as good as new (`limits:manage`)."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _rate_limit_service_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_service_pb2.ExplainResponse, _abc.Awaitable[_rate_limit_service_pb2.ExplainResponse]]:
+        """Says what a check would answer and why: the rule that each descriptor meets, its counter and what is used of it.
+        Counts nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def ListRules(
+        self,
+        request: _rate_limit_service_pb2.ListRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_service_pb2.ListRulesResponse, _abc.Awaitable[_rate_limit_service_pb2.ListRulesResponse]]:
+        """Returns the rules in force, and what is wrong with a newer version of them that could not be loaded (`mesh:read`)."""
 
 def add_RateLimitServiceServicer_to_server(servicer: RateLimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
