@@ -42,24 +42,28 @@ run: setup ## Start Waypost on this machine; Ctrl-C stops it
 
 ## Test
 
+.PHONY: test-servers
+test-servers: setup
+	@bash tools/test_servers.sh
+
 .PHONY: test
-test: setup ## Run all tests but the nightly ones (PYTEST_ARGS="-k word", JOBS=2, COVERAGE=1)
+test: test-servers ## Run all tests but the nightly ones (PYTEST_ARGS="-k word", JOBS=2, COVERAGE=1)
 	PARALLEL="$(PARALLEL)" bash tools/$(if $(COVERAGE),coverage,tests).sh $(PYTEST_ARGS)
 
 .PHONY: test-quick
-test-quick: setup ## Run the tests that take less than ten seconds each
+test-quick: test-servers ## Run the tests that take less than ten seconds each
 	.venv/bin/pytest -m "not slow and not nightly" $(PARALLEL) $(PYTEST_ARGS)
 
 .PHONY: test-nightly
-test-nightly: setup ## Run the tests that take minutes
+test-nightly: test-servers ## Run the tests that take minutes
 	.venv/bin/pytest -m nightly $(PYTEST_ARGS)
 
 .PHONY: coverage
-coverage: setup ## Run the tests and keep a report in coverage/; fails below the floor in pyproject.toml
+coverage: test-servers ## Run the tests and keep a report in coverage/; fails below the floor in pyproject.toml
 	PARALLEL="$(PARALLEL)" bash tools/coverage.sh $(PYTEST_ARGS)
 
 .PHONY: ci-integration
-ci-integration: setup ## Run integration, fault and end-to-end tests; what is missing fails instead of being skipped
+ci-integration: test-servers ## Run integration, fault and end-to-end tests; what is missing fails instead of being skipped
 	CI=true .venv/bin/pytest -m "not nightly" $(PARALLEL) tests/integration tests/faults tests/e2e $(PYTEST_ARGS)
 
 ## Change
