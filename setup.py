@@ -4,11 +4,16 @@ Metadata stands in pyproject.toml. The packages are top-level folders on purpose
 `package-dir = {"" = "."}` an editable install is one plain path, which type checkers follow.
 """
 
+import os
+import shutil
+import sys
+import sysconfig
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
-from setuptools.errors import SetupError
+from setuptools.errors import CompileError, LinkError, SetupError
 
 ROOT = Path(__file__).parent
 VERSION = next(
@@ -16,6 +21,80 @@ VERSION = next(
     for line in ROOT.joinpath("waypost", "__init__.py").read_text().splitlines()
     if line.startswith("__version__")
 )
+
+DIRECTIVES = {
+    "language_level": "3",
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    "embedsignature": True,
+    "auto_pickle": False,
+    "autotestdict": False,
+}
+"""Of Cython, for every module of `native/`."""
+
+
+def extensions() -> list[Extension]:
+    """The compiled core; none, said aloud, where there is nothing to compile it with: the plain twins serve then."""
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    missing = []
+    if shutil.which(compiler) is None:
+        missing.append(f"a C compiler ({compiler})")
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        missing.append("Python.h")
+    try:
+        from Cython.Build import cythonize
+    except ImportError:
+        missing.append("Cython")
+    if missing:
+        left_out(f"there is no {' and no '.join(missing)}")
+        return []
+    tracing = bool(os.environ.get("WAYPOST_CYTHON_TRACE"))
+    sources = sorted(ROOT.joinpath("native").glob("*.pyx"))
+    modules = [
+        Extension(
+            f"native.{source.stem}",
+            [str(source.relative_to(ROOT))],
+            include_dirs=["native"],
+            depends=[str(path.relative_to(ROOT)) for path in sorted(source.parent.glob("*.h"))],
+            define_macros=[("CYTHON_TRACE_NOGIL", "1")] if tracing else [],
+            extra_compile_args=["-O3", "-Wno-unreachable-code"],
+            optional=True,
+        )
+        for source in sources
+    ]
+    generated = ROOT.joinpath("build", "cython", "native").glob("*.c")
+    changed = ROOT.joinpath("setup.py").stat().st_mtime
+    return list(
+        cythonize(
+            modules,
+            build_dir="build/cython",
+            compiler_directives=DIRECTIVES | {"linetrace": tracing},
+            # It knows by itself when a source has changed, but not of this file.
+            force=any(path.stat().st_mtime < changed for path in generated),
+            quiet=True,
+        )
+    )
+
+
+def left_out(cause: str) -> None:
+    """Says that the build goes on without the compiled core, and how to get it."""
+    print(
+        f"waypost: {cause}: the compiled core is left out, and limits are decided by plain Python, slower. "
+        "To have it: apt install gcc python3-dev, then install again",
+        file=sys.stderr,
+    )
+
+
+class BuildExt(build_ext):
+    """Builds what can be built, and says so of the rest."""
+
+    def build_extension(self, ext: Extension) -> None:
+        try:
+            super().build_extension(ext)
+        except (CompileError, LinkError) as error:
+            left_out(f"{ext.name} could not be compiled ({error})")
 
 
 class BuildPy(build_py):
@@ -37,7 +116,8 @@ class BuildPy(build_py):
 
 setup(
     version=VERSION,
-    cmdclass={"build_py": BuildPy},
+    cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
+    ext_modules=extensions(),
     package_dir={"": "."},
     packages=[
         "waypost",
@@ -49,6 +129,7 @@ setup(
         "waypost.cli.abuse",
         "waypost.cli.audit",
         "waypost.cli.identity",
+        "waypost.cli.limits",
         "waypost.cli.transfer",
         "waypost.cli.transfer.formats",
         "waypost.client",
@@ -67,6 +148,7 @@ setup(
         "waypost.api.v1": ["*.pyi"],
         "waypost.adapters": ["sql/*.sql", "migrations/*.sql"],
         "ratelimiter": ["limits/*.yaml"],
+        "native": ["py.typed", "*.pyi", "*.pyx", "*.pxd", "*.h"],
         "gateway": ["templates/*.html", "templates/*.css", "static/*", "static/swagger-ui/*"],
     },
 )

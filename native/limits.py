@@ -1,7 +1,8 @@
 """Rate limit algorithms as pure functions: a limit, a counter's state, a cost and the time give a decision.
 
-Times are integer microseconds since the Unix epoch, spans integer microseconds; nothing here reads a clock. All
-arithmetic is exact. Products of a limit and a span need up to 85 bits, a state never more than 53.
+Times are integer microseconds since the Unix epoch, spans integer microseconds; nothing here reads a clock. Numbers are
+from 0 to `MAX`, and all arithmetic on them is exact, but that a count or a span beyond `MAX` is cut off there: a client
+may then be told to wait for 292,000 years where more are meant.
 
 `look` decides and changes nothing; `spend` decides and, if it admits, takes the cost. A request that meets several
 limits is looked at in all of them first, so that a refusal by one costs nothing in another (`native.request`); `take`
@@ -23,6 +24,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+MAX = 2**63 - 1
+"""The largest number of hits, time and span. Others raise OverflowError."""
 
 
 class Algorithm(StrEnum):
@@ -51,6 +55,8 @@ class Limit:
             raise ValueError("a limit must be at least 0, its window at least 1 microsecond")
         if self.burst is not None and (self.burst < 1 or self.algorithm is not Algorithm.TOKEN_BUCKET):
             raise ValueError("a burst must be at least 1 and belongs to a token bucket")
+        if max(self.limit, self.window_us, self.burst or 0) > MAX:
+            raise ValueError("a limit, its window and its burst must be at most 2**63 - 1")
 
     @property
     def capacity(self) -> int:
@@ -90,16 +96,24 @@ class Decision(NamedTuple):
     """
 
 
+def check(hits: int, now_us: int) -> None:
+    """Raises OverflowError unless both are within their range."""
+    if not (0 <= hits <= MAX and 0 <= now_us <= MAX):
+        raise OverflowError("hits and times are from 0 to 2**63 - 1")
+
+
 def look(limit: Limit, state: State, hits: int, now_us: int) -> Decision:
     """Decides on `hits` (at least 0) at `now_us` and leaves `state` as it is.
 
     No hits at all are admitted while there is something left.
     """
+    check(hits, now_us)
     return _decide(limit, at(limit, state, now_us), hits, now_us)
 
 
 def spend(limit: Limit, state: State, hits: int, now_us: int) -> Decision:
     """Decides as `look` does and, if it admits, takes `hits` from `state`. A refusal changes nothing."""
+    check(hits, now_us)
     current = at(limit, state, now_us)
     decision = _decide(limit, current, hits, now_us)
     if not decision.allowed or hits == 0:
@@ -108,12 +122,13 @@ def spend(limit: Limit, state: State, hits: int, now_us: int) -> Decision:
     state.count = current.count = current.count + hits
     state.previous = current.previous
     state.fraction = current.fraction
-    reset_after_us = current.updated_us - now_us + _until_reset(limit, current)
+    reset_after_us = min(MAX, current.updated_us - now_us + _until_reset(limit, current))
     return Decision(True, decision.remaining - hits, reset_after_us, 0)
 
 
 def take(limit: Limit, state: State, hits: int, now_us: int) -> None:
     """Takes `hits` that are admitted already from `state`, or all that is left if that is less."""
+    check(hits, now_us)
     current = at(limit, state, now_us)
     if current.count + hits <= limit.capacity:
         current.count += hits
@@ -128,6 +143,7 @@ def give_back(limit: Limit, state: State, hits: int, now_us: int) -> None:
 
     Hits of the window before stay counted.
     """
+    check(hits, now_us)
     current = at(limit, state, now_us)
     if hits >= current.count:
         current.count, current.fraction = 0, 0
@@ -142,10 +158,11 @@ def count(limit: Limit, state: State, hits: int, now_us: int) -> Decision:
 
     Admitted if the count is within the limit afterwards. What was refused stays counted; a count never gets below 0.
     """
+    check(abs(hits), now_us)
     current = at(limit, state, now_us)
-    state.updated_us, state.count = current.updated_us, max(0, current.count + hits)
+    state.updated_us, state.count = current.updated_us, min(MAX, max(0, current.count + hits))
     state.previous, state.fraction = current.previous, current.fraction
-    until_reset = state.updated_us - now_us + _until_reset(limit, state)
+    until_reset = min(MAX, state.updated_us - now_us + _until_reset(limit, state))
     allowed = state.count <= limit.limit
     retry_after_us = 0 if allowed else None if hits > limit.limit else until_reset
     return Decision(allowed, max(0, limit.limit - state.count), until_reset, retry_after_us)
@@ -178,7 +195,7 @@ def stricter(one: State, other: State) -> State:
 def used(limit: Limit, state: State) -> int:
     """What `state` counts against the limit's capacity at the time of `state`; 0 is as good as new."""
     if limit.algorithm is Algorithm.SLIDING_WINDOW:
-        return state.count + _ceil_div(state.previous * _rest_of_window(limit, state), limit.window_us)
+        return min(MAX, state.count + _ceil_div(state.previous * _rest_of_window(limit, state), limit.window_us))
     return state.count
 
 
@@ -186,13 +203,13 @@ def _decide(limit: Limit, current: State, hits: int, now_us: int) -> Decision:
     # More than 0 only when the clock has gone back since the state was changed; the caller has to wait that out too.
     behind_us = current.updated_us - now_us
     remaining = max(0, limit.capacity - used(limit, current))
-    until_reset = behind_us + _until_reset(limit, current)
+    until_reset = min(MAX, behind_us + _until_reset(limit, current))
     needed = max(1, hits)
     if needed <= remaining:
         return Decision(True, remaining, until_reset, 0)
     if needed > limit.capacity:
         return Decision(False, remaining, until_reset, None)
-    wait = behind_us + _until_admitted(limit, current, needed)
+    wait = min(MAX, behind_us + _until_admitted(limit, current, needed))
     return Decision(False, remaining, wait, wait)
 
 
@@ -222,7 +239,8 @@ def _until_admitted(limit: Limit, current: State, needed: int) -> int:
 
 def _until_refilled(limit: Limit, current: State, tokens: int) -> int:
     """Microseconds until `tokens` of the missing ones have come back."""
-    if tokens == 0:
+    # A bucket that holds nothing, since its limit was lowered to 0, is as full as it gets.
+    if tokens == 0 or limit.limit == 0:
         return 0
     return _ceil_div(tokens * limit.window_us - current.fraction, limit.limit)
 

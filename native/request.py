@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from enum import IntFlag
 from typing import NamedTuple
 
-from native.limits import Decision, Limit, State, count, give_back, look, spend, take
+from native.limits import MAX, Decision, Limit, State, check, count, give_back, look, spend, take
 
 
 class Mode(IntFlag):
@@ -77,7 +77,12 @@ Keep = Callable[[Question], State]
 def decide(
     questions: Sequence[Question], now_us: int, find: Find, keep: Keep, elsewhere: Elsewhere = NOWHERE
 ) -> Verdict:
-    """Decides on a request and charges what it has to."""
+    """Decides on a request and charges what it has to.
+
+    Raises OverflowError, before anything is charged, if hits or the time are out of their range (`native.limits.MAX`).
+    """
+    for question in questions:
+        check(abs(question.hits), now_us)
     decisions: list[Decision] = []
     taken: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
     for question in questions:
@@ -89,9 +94,10 @@ def decide(
             continue
         counter = (question.rule, question.values)
         before = taken.get(counter, 0)
-        decision = look(question.limit, find(question), before + question.hits, now_us)
+        hits = min(MAX, before + question.hits)
+        decision = look(question.limit, find(question), hits, now_us)
         if decision.allowed:
-            taken[counter] = before + question.hits
+            taken[counter] = hits
         decisions.append(decision)
 
     admitting = admits(questions, decisions)

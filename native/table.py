@@ -19,17 +19,20 @@ their whole limit: by evictions alone with more than half of it, or of a sliding
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
-from native.limits import Decision, Limit, State, at, give_back, look, stricter, take, used
+from native.limits import Decision, Limit, State, at, check, give_back, look, stricter, take, used
 from native.request import NOWHERE, Elsewhere, Question, Verdict, decide
 
 DEFAULT_CAPACITY = 65_536
 PROBES = 8
 """How many entries a newcomer looks at for one to replace; a table no larger than this is searched in full."""
+ENTRY_BYTES = 700
+"""About what a counter takes of Python's memory."""
 SWEEP = 2
 """How many overflow counters a new one looks at for dead ones; more than one, so that they get fewer."""
 
@@ -75,6 +78,16 @@ class Table:
     def __len__(self) -> int:
         return len(self._slots)
 
+    @property
+    def capacity(self) -> int:
+        """The most counters that are held at a time."""
+        return self._capacity
+
+    @property
+    def memory_bytes(self) -> int:
+        """The most memory that the counters take, about."""
+        return self._capacity * ENTRY_BYTES
+
     def key(self, rule: tuple[str, ...], values: Sequence[str]) -> CounterKey:
         """The key of the counter of `values` under `rule`; each text is hashed with its length."""
         digest = blake2b(digest_size=16, key=self._seed)
@@ -104,6 +117,8 @@ class Table:
     def take(self, questions: Sequence[Question], now_us: int) -> None:
         """Charges each question's hits, or what is left, whatever the limit says; negative ones are given back."""
         for q in questions:
+            check(abs(q.hits), now_us)
+        for q in questions:
             state = self.keep(self.key(q.rule, q.values), q.limit, now_us)
             if q.hits < 0:
                 give_back(q.limit, state, -q.hits, now_us)
@@ -117,6 +132,10 @@ class Table:
             return False
         entry.state = State()
         return True
+
+    def limiter(self, rule: tuple[str, ...], limit: Limit) -> KeyedLimiter:
+        """The shortest way to counters of one rule and one value each; they are those of `(rule, (key,))`."""
+        return KeyedLimiter(self, rule, limit)
 
     def find(self, key: CounterKey, now_us: int) -> State:
         """The state to look at for `key`; adds no counter and removes none. To change the state, ask `keep` for it."""
@@ -207,6 +226,63 @@ class Table:
             if _used(*overflow, now_us) > 0:
                 self._overflow[oldest] = overflow
         self._overflow[rule] = (limit, state)
+
+
+class KeyedLimiter:
+    """One limit for each key: a table's counters of one rule.
+
+    `now_us` is the time in microseconds since the epoch, as a steady clock has it where it is not given; a table that
+    is asked with times of another clock too is better given all of them.
+    """
+
+    def __init__(self, table: Table, rule: tuple[str, ...], limit: Limit) -> None:
+        self._table = table
+        self._rule = rule
+        self._limit = limit
+
+    def spend(self, key: str, now_us: int | None = None, hits: int = 1) -> Decision:
+        """Decides on `hits` and, if they are admitted, takes them; negative ones are given back."""
+        return self._table.decide([self._question(key, hits)], _time(now_us)).decisions[0]
+
+    def allow(self, key: str, now_us: int | None = None, hits: int = 1) -> bool:
+        """Spends, and says no more than whether it was admitted."""
+        return self.spend(key, now_us, hits).allowed
+
+    def look(self, key: str, now_us: int | None = None, hits: int = 1) -> Decision:
+        """What a spend would be answered; takes nothing."""
+        return self._table.look([self._question(key, hits)], _time(now_us))[0]
+
+    def take(self, key: str, now_us: int | None = None, hits: int = 1) -> None:
+        """Takes `hits`, or what is left; negative ones are given back."""
+        self._table.take([self._question(key, hits)], _time(now_us))
+
+    def allow_many(self, keys: bytes, width: int, now_us: int | None = None, hits: int = 1) -> bytes:
+        """Spends for each of many keys, one after the other: a byte for each, 1 if it was admitted and else 0.
+
+        The keys stand one behind the other in UTF-8, each `width` bytes long. The compiled twin does it without the
+        interpreter lock. Raises ValueError for keys of another width and for hits below 1.
+        """
+        if width < 1 or len(keys) % width or hits < 1:
+            raise ValueError("keys are of one width, at least 1 byte, and their cost at least 1")
+        texts = (keys[start : start + width].decode() for start in range(0, len(keys), width))
+        now_us = _time(now_us)
+        return bytes(self.allow(text, now_us, hits) for text in texts)
+
+    def _question(self, key: str, hits: int) -> Question:
+        return Question(self._rule, (key,), self._limit, hits)
+
+
+def _elapsed_ns() -> int:
+    # Counts while the machine sleeps too, where the system has such a clock.
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+_EPOCH_NS = time.time_ns() - _elapsed_ns()
+
+
+def _time(now_us: int | None) -> int:
+    """The time of day at the start, carried on by a clock that nobody sets."""
+    return (_EPOCH_NS + _elapsed_ns()) // 1000 if now_us is None else now_us
 
 
 def _used(limit: Limit, state: State, now_us: int) -> int:

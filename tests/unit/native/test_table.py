@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import native.table
-from native.limits import Algorithm, Decision, Limit, State, at, look, spend, used
+from native.limits import Algorithm, Decision, Limit, State, at, spend, used
+from native.request import Question
 from native.table import PROBES, Table
+from tests.unit.native.twins import AnyTable, both_tables
 
 NOW_US = 1_700_000_000_000_000
 SECOND_US = 1_000_000
@@ -17,7 +19,7 @@ LIMIT = Limit(Algorithm.FIXED_WINDOW, 3, SECOND_US)
 
 
 def hit(
-    table: Table,
+    table: AnyTable,
     value: str,
     hits: int = 1,
     *,
@@ -25,14 +27,18 @@ def hit(
     limit: Limit = LIMIT,
     now_us: int = NOW_US,
 ) -> Decision:
-    """One request, as the limiter makes it: look, then spend."""
-    key = table.key(rule, ("address", value))
-    decision = look(limit, table.find(key, now_us), hits, now_us)
-    return spend(limit, table.keep(key, limit, now_us), hits, now_us) if decision.allowed else decision
+    """One request."""
+    return table.decide([Question(rule, ("address", value), limit, hits)], now_us).decisions[0]
 
 
-def test_counters_are_apart() -> None:
-    table = Table()
+def left(table: AnyTable, value: str, rule: tuple[str, ...], limit: Limit, now_us: int = NOW_US) -> int:
+    """What a request would find left."""
+    return table.look([Question(rule, ("address", value), limit, 0)], now_us)[0].remaining
+
+
+@both_tables
+def test_counters_are_apart(make: type[AnyTable]) -> None:
+    table = make()
     assert hit(table, "a", 3).remaining == 0
     assert hit(table, "b").remaining == 2
     assert hit(table, "a", rule=("other",)).remaining == 2
@@ -40,10 +46,10 @@ def test_counters_are_apart() -> None:
     assert len(table) == 3
 
 
-def test_a_look_adds_nothing() -> None:
-    table = Table(2)
-    key = table.key(RULE, ("a",))
-    table.find(key, NOW_US)
+@both_tables
+def test_a_look_adds_nothing(make: type[AnyTable]) -> None:
+    table = make(2)
+    assert left(table, "a", RULE, LIMIT) == 3
     assert not hit(table, "b", 4).allowed
     assert len(table) == 0
 
@@ -56,8 +62,9 @@ def test_texts_do_not_run_together() -> None:
     assert table.key(("a",), ("b",)) != Table().key(("a",), ("b",))
 
 
-def test_the_dead_go_first() -> None:
-    table = Table(3)
+@both_tables
+def test_the_dead_go_first(make: type[AnyTable]) -> None:
+    table = make(3)
     hit(table, "used", 1)
     hit(table, "dead", 3, now_us=NOW_US - SECOND_US)
     hit(table, "spent", 3)
@@ -67,8 +74,9 @@ def test_the_dead_go_first() -> None:
     assert not hit(table, "spent").allowed
 
 
-def test_then_the_least_used() -> None:
-    table = Table(3)
+@both_tables
+def test_then_the_least_used(make: type[AnyTable]) -> None:
+    table = make(3)
     wide = Limit(Algorithm.FIXED_WINDOW, 100, SECOND_US)
     hit(table, "one third", 1)
     hit(table, "four hundredths", 4, rule=("wide",), limit=wide)
@@ -78,12 +86,13 @@ def test_then_the_least_used() -> None:
     assert hit(table, "one third").remaining == 1
     assert not hit(table, "spent").allowed
     # Gone, but what it held is not: every newcomer of its rule is taken for it.
-    assert table.find(table.key(("wide",), ("address", "another")), NOW_US).count == 4
+    assert left(table, "another", ("wide",), wide) == 96
 
 
-def test_what_has_used_half_of_its_limit_is_kept() -> None:
+@both_tables
+def test_what_has_used_half_of_its_limit_is_kept(make: type[AnyTable]) -> None:
     limit = Limit(Algorithm.TOKEN_BUCKET, 4, 4 * SECOND_US)
-    table = Table(1)
+    table = make(1)
     hit(table, "a", 3, limit=limit)
     later = NOW_US + SECOND_US
     # Not spent any more, by one token.
@@ -94,19 +103,21 @@ def test_what_has_used_half_of_its_limit_is_kept() -> None:
     assert table.evictions == 1
 
 
-def test_the_strictest_of_those_given_up_counts() -> None:
+@both_tables
+def test_the_strictest_of_those_given_up_counts(make: type[AnyTable]) -> None:
     wide = Limit(Algorithm.FIXED_WINDOW, 100, SECOND_US)
-    table = Table(1)
+    table = make(1)
     for name, hits in (("a", 40), ("b", 2), ("c", 5)):
         hit(table, name, hits, limit=wide)
     # The largest, not the sum; c began with it, b before a was given up.
-    assert (table.evictions, table.find(table.key(RULE, ("d",)), NOW_US).count) == (2, 40)
+    assert (table.evictions, left(table, "d", RULE, wide)) == (2, 60)
     assert hit(table, "c", 0, limit=wide).remaining == 55
-    assert table.find(table.key(RULE, ("d",)), NOW_US + SECOND_US) == State(NOW_US + SECOND_US)
+    assert left(table, "d", RULE, wide, NOW_US + SECOND_US) == 100
 
 
-def test_newcomers_share_the_overflow_when_all_are_spent() -> None:
-    table = Table(2)
+@both_tables
+def test_newcomers_share_the_overflow_when_all_are_spent(make: type[AnyTable]) -> None:
+    table = make(2)
     hit(table, "a", 3)
     hit(table, "b", 3)
     assert hit(table, "c", 2).remaining == 1
@@ -118,9 +129,10 @@ def test_newcomers_share_the_overflow_when_all_are_spent() -> None:
     assert hit(table, "c", rule=("other",)).remaining == 2
 
 
-def test_what_was_spent_in_the_overflow_counts_on_when_there_is_room_again() -> None:
+@both_tables
+def test_what_was_spent_in_the_overflow_counts_on_when_there_is_room_again(make: type[AnyTable]) -> None:
     slow = Limit(Algorithm.FIXED_WINDOW, 3, 60 * SECOND_US)
-    table = Table(1)
+    table = make(1)
     hit(table, "a", 3, rule=("fast",))
     hit(table, "b", 3, limit=slow)
     later = NOW_US + SECOND_US
@@ -137,8 +149,9 @@ def test_an_overflow_that_is_over_is_forgotten() -> None:
     assert list(table._overflow) == [("other",)]
 
 
-def test_a_changed_limit_applies_to_counters_that_exist() -> None:
-    table = Table(1)
+@both_tables
+def test_a_changed_limit_applies_to_counters_that_exist(make: type[AnyTable]) -> None:
+    table = make(1)
     hit(table, "a", 3)
     wider = Limit(Algorithm.FIXED_WINDOW, 5, SECOND_US)
     assert hit(table, "a", limit=wider).remaining == 1
@@ -148,13 +161,14 @@ def test_a_changed_limit_applies_to_counters_that_exist() -> None:
     assert table.evictions == 1
 
 
-def test_what_is_given_up_comes_back_by_the_slower_of_two_limits() -> None:
+@both_tables
+def test_what_is_given_up_comes_back_by_the_slower_of_two_limits(make: type[AnyTable]) -> None:
     fast, slow = (Limit(Algorithm.TOKEN_BUCKET, rate, SECOND_US, burst=10) for rate in (10, 1))
-    table = Table(1)
+    table = make(1)
     hit(table, "a", 4, limit=fast)
     hit(table, "b", 1, limit=slow)
     assert hit(table, "c", limit=slow).allowed
-    assert table.find(table.key(RULE, ("d",)), NOW_US + SECOND_US).count == 3
+    assert left(table, "d", RULE, slow, NOW_US + SECOND_US) == 7
 
 
 def test_overflow_counters_that_are_over_do_not_pile_up() -> None:
@@ -198,21 +212,23 @@ def test_room_among_spent_entries_is_found_within_a_round() -> None:
     assert hit(table, "new", rule=("wide",), limit=limit).remaining == 990
 
 
-def test_a_table_holds_something() -> None:
+@both_tables
+def test_a_table_holds_something(make: type[AnyTable]) -> None:
     with pytest.raises(ValueError, match="at least one"):
-        Table(0)
+        make(0)
 
 
+@both_tables
 @given(
     st.sampled_from(Algorithm),
     st.integers(1, 4),
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60_000)), max_size=80),
 )
 def test_nothing_over_its_limit_is_forgiven(
-    algorithm: Algorithm, capacity: int, requests: list[tuple[int, int]]
+    make: type[AnyTable], algorithm: Algorithm, capacity: int, requests: list[tuple[int, int]]
 ) -> None:
     limit = Limit(algorithm, 2, SECOND_US)
-    table = Table(capacity)
+    table = make(capacity)
     barred_until_us: dict[int, int] = {}
     now_us = NOW_US
     for client, gap_us in requests:
@@ -234,6 +250,7 @@ LIMITS = [
 ]
 
 
+@both_tables
 @given(
     st.integers(1, 3),
     st.lists(
@@ -248,10 +265,10 @@ LIMITS = [
     ),
 )
 def test_a_client_is_admitted_nothing_that_a_counter_of_its_own_would_refuse(
-    capacity: int, requests: list[tuple[int, Limit, int, int]]
+    make: type[AnyTable], capacity: int, requests: list[tuple[int, Limit, int, int]]
 ) -> None:
     """The bound of the module's docstring: eviction forgives nothing, whoever sends what."""
-    table = Table(capacity)
+    table = make(capacity)
     own: dict[tuple[int, Limit], State] = {}
     now_us = NOW_US
     for client, limit, hits, gap_us in requests:
@@ -260,18 +277,18 @@ def test_a_client_is_admitted_nothing_that_a_counter_of_its_own_would_refuse(
         if hit(table, str(client), hits, rule=rule, limit=limit, now_us=now_us).allowed:
             assert spend(limit, own.setdefault((client, limit), State()), hits, now_us).allowed
         assert len(table) <= capacity
-        assert len(table._overflow) <= len(LIMITS)
 
 
+@both_tables
 @pytest.mark.parametrize("flooding_rule", [RULE, ("other",)])
 @pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize("spent", [1, 2, 3])
 @pytest.mark.parametrize("wait_us", [0, 100_000, 150_000, 500_000])
 def test_filling_the_table_gains_nothing(
-    limit: Limit, flooding_rule: tuple[str, ...], spent: int, wait_us: int
+    make: type[AnyTable], limit: Limit, flooding_rule: tuple[str, ...], spent: int, wait_us: int
 ) -> None:
     """An attacker spends, floods with other keys and spends again, over and over."""
-    table = Table(2 * PROBES)
+    table = make(2 * PROBES)
     own = State()
     flood = 0
     for round_number in range(40):
