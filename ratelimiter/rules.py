@@ -1,16 +1,25 @@
-"""The rules in force: a folder of files, one for each domain."""
+"""The rules in force: a folder of files, each with the rules of a domain."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import errno
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from ratelimiter.rulefile import RuleFile
+from ratelimiter.rulefields import Problems
+from ratelimiter.rulefile import Budget, Compat, RuleFile, duplicate
 from ratelimiter.ruletree import Match, Node, Rule
 from waypost.model import LimitEntry
 
-__all__ = ["Match", "Rule", "Rules", "RulesError"]
+__all__ = ["Domain", "Match", "Rule", "Rules", "RulesError", "rule_paths"]
+
+MAX_FILES = 1000
+MAX_FILE_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
+"""Of all files together."""
 
 
 class RulesError(Exception):
@@ -21,51 +30,97 @@ class RulesError(Exception):
         super().__init__("; ".join(problems))
 
 
-class Rules:
-    """The rule trees by domain. Not changed once it is made: a reload makes another."""
+@dataclass(slots=True)
+class Domain:
+    """The rules of one domain."""
 
-    def __init__(self, domains: Mapping[str, Node]) -> None:
+    root: Node
+    compat: Compat
+    files: list[str]
+    """Their names; several only where domains are merged."""
+    rules: int
+    """How many there are."""
+
+    def walk(self) -> Iterator[Rule]:
+        """All of its rules, in the order of the files."""
+        # No deeper than rules nest, which is bounded.
+        pending = [self.root]
+        while pending:
+            node = pending.pop()
+            if node.rule is not None:
+                yield node.rule
+            pending.extend(reversed(node.children))
+
+
+class Rules:
+    """The rules by domain. Not changed once they are made: a reload makes others."""
+
+    def __init__(self, domains: Mapping[str, Domain]) -> None:
         self._domains = dict(domains)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Reads the `*.yaml` and `*.yml` files of `folder` itself, but no hidden ones. Raises `RulesError`."""
+    def load(cls, folder: Path, *, merge_domains: bool = False) -> Self:
+        """Reads the `*.yaml` and `*.yml` files of `folder` itself, but no hidden ones. Raises `RulesError`.
+
+        `merge_domains`: several files may have rules of one domain; else that is an error.
+        """
         try:
-            paths = sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and not p.name.startswith("."))
+            paths = rule_paths(folder)
         except OSError as error:
             raise RulesError([f"{folder}: the folder of rules cannot be read ({error.strerror})"]) from None
-        texts: dict[str, str] = {}
-        problems = []
-        for path in paths:
-            name = f"{folder.resolve().name}/{path.name}"
-            try:
-                texts[name] = path.read_text(encoding="utf-8")
-            except OSError as error:
-                problems.append(f"{name}: cannot be read ({error.strerror})")
-            except UnicodeDecodeError:
-                problems.append(f"{name}: is not UTF-8")
-        if problems:
-            raise RulesError(problems)
-        if not texts:
+        if not paths:
             raise RulesError([f"{folder}: the folder of rules has no *.yaml or *.yml file"])
-        return cls.parse(texts)
+        if len(paths) > MAX_FILES:
+            raise RulesError([f"{folder}: the folder of rules has more than {MAX_FILES} files"])
+        texts: dict[str, str] = {}
+        problems = Problems()
+        room = MAX_BYTES
+        # Under the folder's own name, wherever a link of that name leads.
+        parent = folder.absolute().name
+        for path in paths:
+            name = f"{parent}/{path.name}"
+            try:
+                data = _read(path)
+            except OSError as error:
+                problems.add(name, "", f"cannot be read ({error.strerror})")
+                continue
+            room -= len(data)
+            if len(data) > MAX_FILE_BYTES:
+                problems.add(name, "", f"is larger than {MAX_FILE_BYTES // 1024**2} MiB")
+            if room < 0:
+                problems.add(name, "", f"the files are larger than {MAX_BYTES // 1024**2} MiB together")
+                break
+            try:
+                texts[name] = data.decode()
+            except UnicodeDecodeError:
+                problems.add(name, "", "is not UTF-8")
+        if problems:
+            raise RulesError(problems.lines)
+        return cls.parse(texts, merge_domains=merge_domains)
 
     @classmethod
-    def parse(cls, texts: Mapping[str, str]) -> Self:
+    def parse(cls, texts: Mapping[str, str], *, merge_domains: bool = False) -> Self:
         """The rules in these texts by file name. Raises `RulesError` with the problems of all files."""
-        domains: dict[str, Node] = {}
-        owners: dict[str, str] = {}
-        problems = []
+        domains: dict[str, Domain] = {}
+        problems = Problems()
+        budget = Budget()
         for name, text in texts.items():
-            file = RuleFile(name, text)
-            problems += file.problems
-            if file.domain in owners:
-                problems.append(f"{name}: domain: {file.domain!r} is in {owners[file.domain]} already")
-            elif file.domain:
-                owners[file.domain] = name
-                domains[file.domain] = file.root
+            file = RuleFile(name, problems, budget)
+            file.read(text)
+            if not file.domain:
+                continue
+            known = domains.get(file.domain)
+            if known is None:
+                domains[file.domain] = Domain(file.root, file.compat, [name], file.rules)
+            elif merge_domains:
+                _merge(known, file)
+            else:
+                sentence = (
+                    f"{file.domain!r} is in {known.files[0]} already (WAYPOST_LIMITS_MERGE_DOMAINS=true joins them)"
+                )
+                problems.add(name, "domain", sentence)
         if problems:
-            raise RulesError(problems)
+            raise RulesError(problems.lines)
         return cls(domains)
 
     @property
@@ -73,7 +128,39 @@ class Rules:
         """The names of all domains that have rules."""
         return tuple(self._domains)
 
+    def domain(self, name: str) -> Domain | None:
+        """The rules of one domain; None: there are none."""
+        return self._domains.get(name)
+
     def match(self, domain: str, entries: Sequence[LimitEntry]) -> Match | None:
         """The rule that applies to a descriptor; None if there is none, or no such domain."""
-        root = self._domains.get(domain)
-        return None if root is None else root.match(entries)
+        found = self._domains.get(domain)
+        return None if found is None else found.root.match(entries)
+
+
+def rule_paths(folder: Path) -> list[Path]:
+    """The files of a folder that have rules, in the order of their names. Raises `OSError`."""
+    return sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and not p.name.startswith("."))
+
+
+def _read(path: Path) -> bytes:
+    """A file's content, of one that is too large only so much that it shows."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        # Others may have no end, or wait for a writer.
+        raise OSError(errno.EINVAL, "Is not a regular file")
+    with path.open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)
+
+
+def _merge(domain: Domain, file: RuleFile) -> None:
+    """Adds the rules of another file of the same domain; descriptors are joined whole, not into each other."""
+    if file.compat is not domain.compat:
+        file.problems.add(file.name, "compat", f"must be the same as in {domain.files[0]}, which has the same domain")
+    for node in file.root.children:
+        if not domain.root.add(node):
+            file.problems.add(
+                file.name, "descriptors", duplicate(node, f"is in another file of {file.domain!r} already")
+            )
+    domain.files.append(file.name)
+    domain.rules += file.rules

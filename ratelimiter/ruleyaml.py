@@ -6,14 +6,26 @@ must stay as written.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 
+MAX_KEYS = 1000
+"""Of one mapping, after merges."""
+
 
 def parse_yaml(text: str) -> object:
-    """The file's one document, of dicts, lists, texts and None. Raises `yaml.YAMLError`."""
+    """The file's one document, of dicts, lists, texts and None. Raises `yaml.YAMLError`, `RecursionError`."""
     return yaml.load(text, Loader=_Loader)  # noqa: S506 - derives from SafeLoader
+
+
+class Written(str):
+    """A scalar that looks like a number or a flag, as it is written; `meant` is what it looks like."""
+
+    meant: float | bool
+
+    __slots__ = ("meant",)
 
 
 class _Loader(yaml.SafeLoader):
@@ -29,10 +41,40 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return node
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        # Merges of merges grow without end.
+        if len(node.value) > MAX_KEYS:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a mapping has at most {MAX_KEYS} keys", node.start_mark
+            )
 
-def _as_written(loader: _Loader, node: yaml.ScalarNode) -> str:
+
+def _number(loader: _Loader, node: yaml.ScalarNode) -> str:
+    return _written(node, loader.construct_yaml_int)
+
+
+def _float(loader: _Loader, node: yaml.ScalarNode) -> str:
+    return _written(node, loader.construct_yaml_float)
+
+
+def _bool(loader: _Loader, node: yaml.ScalarNode) -> str:
+    return _written(node, loader.construct_yaml_bool)
+
+
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
     return str(loader.construct_scalar(node))
 
 
-for _type in ("bool", "int", "float", "timestamp"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_type}", _as_written)
+def _written(node: yaml.ScalarNode, meaning: Callable[[yaml.ScalarNode], float | bool]) -> str:
+    text = Written(node.value)
+    try:
+        text.meant = meaning(node)
+    except (ValueError, KeyError, OverflowError):
+        # Tagged as what it does not look like, or with more digits than a number may have.
+        return str(node.value)
+    return text
+
+
+for _type, _construct in {"bool": _bool, "int": _number, "float": _float, "timestamp": _text}.items():
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_type}", _construct)

@@ -13,6 +13,7 @@ from waypost.cli.abuse.commands import abuse
 from waypost.cli.audit.commands import audit
 from waypost.cli.completion import CompletionCommand
 from waypost.cli.identity.commands import keys, members, whoami, workspaces
+from waypost.cli.limits.commands import limits
 from waypost.cli.links_commands import links
 from waypost.cli.options import CONTEXT, EXIT_CODES, json_option
 from waypost.cli.transfer.commands import export_command, import_command
@@ -126,7 +127,7 @@ def completion(shell: str | None) -> None:
     sys.exit(commands.script(os.environ, shell, cli))
 
 
-for command in (links, whoami, workspaces, members, keys, audit, abuse):
+for command in (links, whoami, workspaces, members, keys, audit, abuse, limits):
     cli.add_command(command)
 links.add_command(import_command)
 links.add_command(export_command)

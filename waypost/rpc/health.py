@@ -41,7 +41,7 @@ class Phase(StrEnum):
 class Check:
     """A dependency: `probe` raises when it is away. `required`: not ready before it answered once.
 
-    `interval` and `timeout` in seconds.
+    `interval` and `timeout` in seconds. `detail` says more of what is in use, for `/ready`.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Check:
     required: bool = True
     interval: float = 1.0
     timeout: float = 1.0
+    detail: Callable[[], str] | None = None
 
 
 @dataclass(slots=True)
@@ -90,14 +91,16 @@ class Health:
             "status": self.status,
             "timestamp": datetime.now(UTC).isoformat(),
             "service": self._service,
-            "checks": {
-                name: {
-                    "status": "ok" if finding.up else "down",
-                    "checked_at": finding.checked_at,
-                    **({} if finding.up else {"error": finding.error}),
-                }
-                for name, finding in self._findings.items()
-            },
+            "checks": {check.name: self._shown(check) for check in self._checks},
+        }
+
+    def _shown(self, check: Check) -> dict[str, Any]:
+        finding = self._findings[check.name]
+        return {
+            "status": "ok" if finding.up else "down",
+            "checked_at": finding.checked_at,
+            **({} if finding.up else {"error": finding.error}),
+            **({} if check.detail is None else {"detail": check.detail()}),
         }
 
     async def begin(self) -> None:

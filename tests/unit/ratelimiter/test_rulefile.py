@@ -27,7 +27,7 @@ def problem(text: str) -> str:
     [
         (
             "unit: fortnight, requests_per_unit: 1",
-            ".unit: unknown unit 'fortnight' (second, minute, hour, day, week, month, year)",
+            ".unit: invalid rate limit unit 'fortnight' (second, minute, hour, day, week, month, year)",
         ),
         ("requests_per_unit: 1", ".unit: is missing"),
         ("unit: second", ".requests_per_unit: is missing"),
@@ -55,7 +55,20 @@ def problem(text: str) -> str:
         ("unlimited: true, unit: second", ".unit: has no place in a rule that is unlimited"),
         ("unlimited: perhaps", ".unlimited: must be true or false; "),
         ("unit: second, request_per_unit: 1", ": unknown key 'request_per_unit' (did you mean requests_per_unit?)"),
-        ("unit: second, requests_per_unit: 1, consistency: strict", ".consistency: is not supported"),
+        (
+            "unit: second, requests_per_unit: 1, consistency: lax",
+            ".consistency: unknown consistency 'lax' (strict, local)",
+        ),
+        (
+            "unit: second, requests_per_unit: 1, on_store_failure: [deny]",
+            ".on_store_failure: unknown on_store_failure ['deny'] (allow, deny, local)",
+        ),
+        ("unit: second, requests_per_unit: 1, count_rejected: 2", ".count_rejected: must be true or false"),
+        (
+            "unit: second, requests_per_unit: 1, shadow_mode: true",
+            ": 'shadow_mode' has no place here: it belongs on the descriptor, beside rate_limit",
+        ),
+        ("unlimited: true, count_rejected: true", ".count_rejected: has no place in a rule that is unlimited"),
         ("unit: second, requests_per_unit: 1, replaces: a", ".replaces: must be a list"),
         ("unit: second, requests_per_unit: 1, replaces: [a]", ".replaces[0]: must be a mapping with a name"),
         ("unit: second, requests_per_unit: 1, replaces: [{name: ''}]", ".replaces[0].name: must not be empty"),
@@ -75,16 +88,16 @@ def test_bad_rate_limits(rate_limit: str, message: str) -> None:
         ("domain: ''", "domain: must not be empty"),
         ("domain: [a]", "domain: must be a text"),
         (f"domain: {'x' * 256}", "domain: must be at most 255 bytes"),
-        ("domain: d\nspec: 1", "unknown key 'spec' (domain, descriptors)"),
-        ("domain: d\ncompat: envoyproxy", "compat: is not supported in this version"),
+        ("domain: d\nspec: 1", "unknown key 'spec' (domain, descriptors, compat)"),
+        ("domain: d\ncompat: nginx", "compat: unknown compat 'nginx' (none, envoyproxy)"),
+        ("domain: d\nkey: k", "'key' has no place here: it belongs in the list of descriptors"),
         ("domain: d\ndescriptors: {key: k}", "descriptors: must be a list"),
         ("domain: d\ndescriptors: [k]", "descriptors[0]: must be a mapping with a key"),
         ("domain: d\ndescriptors: [{value: v}]", "descriptors[0].key: is missing"),
         ("domain: d\ndescriptors: [{key: }]", "descriptors[0].key: must not be empty"),
-        ("domain: d\ndescriptors: [{key: 'k*'}]", "descriptors[0].key: a '*' in a key is not supported"),
         (
             "domain: d\ndescriptors: [{key: k, value: v, share_threshold: true}]",
-            "descriptors[0].share_threshold: needs a value with a '*'",
+            "descriptors[0].share_threshold: needs a value with a '*', whose values share one counter",
         ),
         (
             "domain: d\ndescriptors: [{key: k, value: v}, {key: k}, {key: k, value: v}]",
@@ -94,9 +107,55 @@ def test_bad_rate_limits(rate_limit: str, message: str) -> None:
             "domain: d\ndescriptors: [{key: a, descriptors: [{key: k}, {key: k}]}]",
             "descriptors[0].descriptors[1]: key 'k' is in descriptors[0].descriptors[0] already",
         ),
-        ("domain: d\ndescriptors: [{key: k, detailed_metric: true}]", "detailed_metric: is not supported"),
-        ("domain: d\ndescriptors: [{key: k, metadata: {a: b}}]", "descriptors[0].metadata: is not supported"),
-        ("domain: d\ndescriptors: [{key: k, limits: []}]", "descriptors[0].limits: is not supported"),
+        ("domain: d\ndescriptors: [{key: k, burst: 2}]", "'burst' has no place here: it belongs in rate_limit"),
+        ("domain: d\ndescriptors: [{key: k, compat: x}]", "'compat' has no place here: it belongs at the top of the"),
+        ("domain: d\ndescriptors: [{key: k, metadata: [a]}]", "descriptors[0].metadata: must be a mapping"),
+        ('domain: d\ndescriptors: [{key: k, metadata: {a: "\\ud800"}}]', "metadata: has half a surrogate pair"),
+        ("domain: d\ndescriptors: [{key: k, metadata: &m {a: *m}}]", "metadata: must nest at most 16 deep"),
+        (
+            "domain: d\ndescriptors: [{key: k, metadata: {a: [" + "x, " * 1000 + "]}}]",
+            "metadata: must have at most 1000 values",
+        ),
+        ("domain: d\ndescriptors: [{key: k, limits: }]", "descriptors[0].limits: must not be empty"),
+        ("domain: d\ndescriptors: [{key: k, limits: []}]", "descriptors[0].limits: must not be empty"),
+        ("domain: d\ndescriptors: [{key: k, limits: {}}]", "descriptors[0].limits: must be a list"),
+        ("domain: d\ndescriptors: [{key: k, limits: [1]}]", "limits[0]: must be a mapping with unit and"),
+        (
+            "domain: d\ndescriptors: [{key: k, limits: [{unlimited: true, unit: day, requests_per_unit: 1}]}]",
+            "limits[0]: 'unlimited' has no place here: it belongs in rate_limit",
+        ),
+        (
+            "domain: d\ndescriptors: [{key: k, rate_limit: {unlimited: true}, limits: [{unit: day}]}]",
+            "descriptors[0].limits: has no place beside a rate_limit that is unlimited",
+        ),
+        (
+            "domain: d\ndescriptors:\n- key: k\n  rate_limit: {unit: minute, requests_per_unit: 1}\n"
+            "  limits: [{unit: second, multiplier: 60, requests_per_unit: 9}]",
+            "descriptors[0].limits[0]: this descriptor has another fixed_window of 60 s already",
+        ),
+        (
+            "domain: d\ndescriptors:\n- key: k\n  rate_limit: {name: a, unit: minute, requests_per_unit: 1}\n"
+            "  limits: [{name: b, unit: second, requests_per_unit: 9}]",
+            "descriptors[0].limits[0].name: the limits of a descriptor are one rule, and it is called 'a' already",
+        ),
+        (
+            "domain: d\ndescriptors: [{key: k, limits: [" + "{unit: day, requests_per_unit: 1}, " * 17 + "]}]",
+            "descriptors[0].limits: must be at most 16",
+        ),
+        (
+            "domain: d\ncompat: envoyproxy\ndescriptors: [{key: k, limits: [{unit: day, requests_per_unit: 1}]}]",
+            "limits: has no place with compat: envoyproxy",
+        ),
+        (
+            "domain: d\ncompat: envoyproxy\n"
+            "descriptors: [{key: k, rate_limit: {unit: day, requests_per_unit: 1, algorithm: sliding_window}}]",
+            "algorithm: a sliding_window has no place with compat: envoyproxy",
+        ),
+        (
+            "domain: d\ncompat: envoyproxy\n"
+            "descriptors: [{key: k, rate_limit: {unit: day, requests_per_unit: 1, count_rejected: true}}]",
+            "count_rejected: has no place with compat: envoyproxy",
+        ),
         ("domain: d\ndescriptors: [{key: k, rate_limit: }]", "descriptors[0].rate_limit: must be a mapping"),
         ('domain: "\\ud800"', "domain: has half a surrogate pair"),
         ("domain: a\ndomain: b", "line 2: is not valid YAML: duplicate key 'domain'"),
@@ -107,6 +166,12 @@ def test_bad_rate_limits(rate_limit: str, message: str) -> None:
         ("domain: \x01", "is not valid YAML: unacceptable character"),
         ("domain: !!python/name:os.system a", "line 1: is not valid YAML: could not determine a constructor"),
         ("domain: d\ndescriptors: &d [{key: k, descriptors: *d}]", "descriptors nest at most 32 deep"),
+        (
+            "a0: &a0 {"
+            + ", ".join(f"k{n}: 1" for n in range(600))
+            + "}\na1: &a1 {<<: [*a0, *a0]}\na2: {<<: [*a1, *a1]}",
+            "is not valid YAML: a mapping has at most 1000 keys",
+        ),
     ],
 )  # fmt: skip
 def test_bad_files(text: str, message: str) -> None:
@@ -114,16 +179,27 @@ def test_bad_files(text: str, message: str) -> None:
     assert message in problem(text)
 
 
-def test_what_is_switched_off_asks_for_nothing() -> None:
-    rules(one_rule("unit: second, requests_per_unit: 1", "detailed_metric: false\n    value_to_metric: false"))
-
-
 def test_every_problem_of_every_file_is_told() -> None:
     with pytest.raises(RulesError) as caught:
         Rules.parse({"l/a.yaml": "domain: d\nx: 1\ny: 1\n", "l/b.yaml": "domain: d\n", "l/c.yaml": "domain: e\nz: 1\n"})
     assert caught.value.problems == [
-        "l/a.yaml: unknown key 'x' (domain, descriptors)",
-        "l/a.yaml: unknown key 'y' (domain, descriptors)",
-        "l/b.yaml: domain: 'd' is in l/a.yaml already",
-        "l/c.yaml: unknown key 'z' (domain, descriptors)",
+        "l/a.yaml: unknown key 'x' (domain, descriptors, compat)",
+        "l/a.yaml: unknown key 'y' (domain, descriptors, compat)",
+        "l/b.yaml: domain: 'd' is in l/a.yaml already (WAYPOST_LIMITS_MERGE_DOMAINS=true joins them)",
+        "l/c.yaml: unknown key 'z' (domain, descriptors, compat)",
     ]
+
+
+def test_no_more_problems_are_told_than_anybody_reads() -> None:
+    with pytest.raises(RulesError) as caught:
+        rules("domain: d\ndescriptors: [" + "{key: ''}, " * 150 + "]")
+    assert len(caught.value.problems) == 101
+    assert caught.value.problems[-1] == "and 50 more"
+
+
+def test_what_aliases_repeat_is_bounded() -> None:
+    def level(name: str, inner: str) -> str:
+        return f"{name}: &{name} [" + ", ".join(f"{{key: k{n}{inner}}}" for n in range(50)) + "]\n"
+
+    text = level("a", "") + level("b", ", descriptors: *a") + level("c", ", descriptors: *b")
+    assert "there are more than 100000 descriptors in all files" in problem(f"{text}domain: d\ndescriptors: *c\n")

@@ -1,97 +1,254 @@
-"""The servicer: who may ask about which domain, and who is told what was decided."""
+"""The servicer of our own API: who may ask about which domain, and what they are answered."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
+import grpc
 import pytest
-from prometheus_client import CollectorRegistry
+from google.protobuf.duration_pb2 import Duration
 
-from native.limits import Algorithm, Limit
-from native.table import Table
-from ratelimiter.app import count_decisions, watch_table
-from ratelimiter.handlers import Checker, CheckResult
-from ratelimiter.rules import Rules
-from ratelimiter.service import RateLimitService
+from ratelimiter.requests import LimitNumbers
+from tests.support.identities import as_editor, as_operator
+from tests.support.limiter import EDGE, Limiter, check, descriptor
+from tests.support.service import details_of, reason_of, status_of
 from waypost.access.identity import Identity
 from waypost.api.v1 import rate_limit_service_pb2 as pb
-from waypost.errors import InvalidFields
-from waypost.rpc.context import CallContext
+from waypost.model import LimitEntry
 
 RULE = "descriptors: [{key: address, rate_limit: {unit: minute, requests_per_unit: 2}}]"
-METHOD = "/waypost.api.v1.RateLimitService/Check"
-EDGE = CallContext(METHOD, [("x-waypost-edge", "1")], "unix:", None)
-MESH = CallContext(METHOD, [], "unix:", None)
+MESH_RULES, OTHER_RULES = f"domain: waypost\n{RULE}", f"domain: other\n{RULE}"
+ADDRESS = descriptor(address="192.0.2.7")
+
+WORKSPACES = [UUID(int=11), UUID(int=12)]
+
+RULES = """
+domain: test
+descriptors:
+  - key: route
+    value: create
+    descriptors:
+      - key: address
+        rate_limit: {unit: second, requests_per_unit: 2}
+  - key: tokens
+    limits:
+      - {unit: minute, requests_per_unit: 5, algorithm: token_bucket, burst: 9, consistency: local}
+      - {unit: hour, multiplier: 2, requests_per_unit: 50, algorithm: sliding_window}
+  - {key: free, rate_limit: {unlimited: true}}
+  - {key: shadow, shadow_mode: true, rate_limit: {unit: second, requests_per_unit: 0}}
+  - {key: quota, quota_mode: true, rate_limit: {unit: second, requests_per_unit: 1}}
+  - {key: named, rate_limit: {name: small, unit: second, requests_per_unit: 1}}
+  - {key: instead, rate_limit: {replaces: [{name: small}], unit: second, requests_per_unit: 3}}
+"""
 
 
-class World:
-    """A servicer with rules for the mesh and for somebody else, and what it told of its decisions."""
-
-    def __init__(self) -> None:
-        self.decided: list[CheckResult] = []
-        rules = Rules.parse({f"{name}.yaml": f"domain: {name}\n{RULE}" for name in ("waypost", "other")})
-        checker = Checker(rules, Table(), lambda: 1_700_000_000_000_000)
-        self.service = RateLimitService(checker, self.decided.append)
-
-    async def check(self, domain: str, context: object, hits: int = 1) -> pb.CheckResponse:
-        descriptor = pb.RateLimitDescriptor(entries=[pb.RateLimitEntry(key="address", value="192.0.2.7")])
-        return await self.service.Check(
-            pb.CheckRequest(domain=domain, descriptors=[descriptor], hits_addend=hits), context
-        )
+def fields_of(error: grpc.aio.AioRpcError) -> list[str]:
+    """The fields that an error complains of."""
+    return [violation.field for violation in details_of(status_of(error))["BadRequest"].field_violations]
 
 
 async def test_nobody_spends_from_outside_what_the_mesh_holds_an_address_to() -> None:
-    world = World()
-    with pytest.raises(
-        InvalidFields, match="domain: waypost is decided inside the mesh; use a domain of your own rules"
-    ):
-        await world.check("waypost", EDGE, hits=2)
-    assert world.decided == []
-    assert (await world.check("waypost", MESH)).statuses[0].remaining == 1
-
-
-async def test_other_domains_are_decided_for_anyone() -> None:
-    world = World()
-    assert (await world.check("other", EDGE)).allowed
-    assert (await world.check("other", MESH)).statuses[0].remaining == 0
+    limiter = Limiter(MESH_RULES, OTHER_RULES)
+    sentence = "waypost is decided inside the mesh; use a domain of your own rules"
+    async with limiter.serving() as serving:
+        mesh, other = check("waypost", ADDRESS, hits=2), check("other", ADDRESS)
+        with pytest.raises(grpc.aio.AioRpcError, match=sentence) as raised:
+            await serving.stub.Check(mesh, metadata=EDGE)
+        assert (raised.value.code(), fields_of(raised.value)) == (grpc.StatusCode.INVALID_ARGUMENT, ["domain"])
+        with pytest.raises(grpc.aio.AioRpcError, match=sentence) as raised:
+            await serving.stub.BatchCheck(pb.BatchCheckRequest(requests=[other, mesh]), metadata=EDGE)
+        assert fields_of(raised.value) == ["requests[1].domain"]
+        with pytest.raises(grpc.aio.AioRpcError, match=sentence):
+            await serving.stub.Explain(pb.ExplainRequest(domain="waypost", descriptors=[ADDRESS]), metadata=EDGE)
+        assert limiter.told == []
+        assert (await serving.stub.Check(check("waypost", ADDRESS))).statuses[0].remaining == 1
+        answer = await serving.stub.Explain(pb.ExplainRequest(domain="waypost", descriptors=[ADDRESS]))
+        assert answer.descriptors[0].limits[0].remaining == 1
+    async with limiter.serving(as_operator()) as serving:
+        request = pb.ExplainRequest(domain="waypost", descriptors=[ADDRESS])
+        # Not those of the operator's own workspace.
+        assert (await serving.stub.Explain(request, metadata=EDGE)).descriptors[0].limits[0].remaining == 1
+        reset = pb.ResetRequest(domain="waypost", descriptors=[ADDRESS])
+        assert (await serving.stub.Reset(reset, metadata=EDGE)).counters == 1
 
 
 async def test_each_workspace_has_counters_of_its_own() -> None:
-    world = World()
-    callers = []
-    for number in (1, 2):
-        context = CallContext(METHOD, [("x-waypost-edge", "1")], "unix:", None)
-        context.identity = Identity(f"key:{number}", UUID(int=number))
-        callers.append(context)
-    assert (await world.check("other", callers[0], hits=2)).allowed
-    assert not (await world.check("other", callers[0])).allowed
-    assert (await world.check("other", callers[1])).statuses[0].remaining == 1
-    assert (await world.check("other", MESH)).statuses[0].remaining == 1
+    limiter = Limiter(OTHER_RULES)
+    for workspace_id in WORKSPACES:
+        async with limiter.serving(as_editor(workspace_id)) as serving:
+            first = await serving.stub.Check(check("other", ADDRESS, hits=2), metadata=EDGE)
+            assert (first.allowed, first.statuses[0].remaining) == (True, 0)
+            batch = pb.BatchCheckRequest(requests=[check("other", ADDRESS)])
+            (refused,) = (await serving.stub.BatchCheck(batch, metadata=EDGE)).responses
+            assert not refused.allowed
+            explained = await serving.stub.Explain(pb.ExplainRequest(domain="other", descriptors=[ADDRESS]))
+            assert not explained.allowed
+    async with limiter.serving() as serving:
+        assert (await serving.stub.Check(check("other", ADDRESS))).statuses[0].remaining == 1
 
 
-async def test_decisions_are_told_and_counted() -> None:
-    world = World()
-    for _ in range(3):
-        await world.check("other", MESH)
-    assert [result.allowed for result in world.decided] == [True, True, False]
+async def test_operators_reset_and_explain_the_counters_of_a_workspace() -> None:
+    limiter = Limiter(OTHER_RULES)
+    first, second = (str(workspace_id) for workspace_id in WORKSPACES)
+    for workspace_id in WORKSPACES:
+        async with limiter.serving(as_editor(workspace_id)) as serving:
+            await serving.stub.Check(check("other", ADDRESS, hits=2), metadata=EDGE)
+    async with limiter.serving(as_operator()) as serving:
 
-    registry = CollectorRegistry()
-    count = count_decisions(registry)
-    found = {d: registry.get_sample_value("ratelimit_decisions_total", {"decision": d}) for d in ("allowed", "refused")}
-    assert found == {"allowed": 0, "refused": 0}
-    for result in world.decided:
-        count(result)
-    found = {d: registry.get_sample_value("ratelimit_decisions_total", {"decision": d}) for d in ("allowed", "refused")}
-    assert found == {"allowed": 2, "refused": 1}
+        async def allowed(workspace_id: str) -> bool:
+            request = pb.ExplainRequest(domain="other", descriptors=[ADDRESS], workspace_id=workspace_id)
+            return (await serving.stub.Explain(request, metadata=EDGE)).allowed
+
+        assert [await allowed(workspace_id) for workspace_id in (first, second, "")] == [False, False, True]
+        reset = pb.ResetRequest(domain="other", descriptors=[ADDRESS, descriptor(none="")], workspace_id=first)
+        assert (await serving.stub.Reset(reset, metadata=EDGE)).counters == 1
+        assert [await allowed(workspace_id) for workspace_id in (first, second)] == [True, False]
+        reset.workspace_id = "nobody"
+        with pytest.raises(grpc.aio.AioRpcError, match="workspace_id: must be a workspace's id"):
+            await serving.stub.Reset(reset, metadata=EDGE)
+    async with limiter.serving(as_editor(WORKSPACES[0])) as serving:
+        request = pb.ExplainRequest(domain="other", descriptors=[ADDRESS], workspace_id=first)
+        assert (await serving.stub.Explain(request, metadata=EDGE)).allowed
+        request.workspace_id = second
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await serving.stub.Explain(request, metadata=EDGE)
+        assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
-def test_the_table_is_watched() -> None:
-    registry, table = CollectorRegistry(), Table(1)
-    watch_table(registry, table)
-    limit = Limit(Algorithm.FIXED_WINDOW, 3, 1_000_000)
-    for name in ("a", "b", "c"):
-        table.keep(table.key(("rule",), (name,)), limit, 0).count = 1 if name == "a" else 3
-    found = [registry.get_sample_value(f"ratelimit_table_{what}") for what in ("entries", "evictions", "overflows")]
-    assert found == [1, 1, 0]
-    table.find(table.key(("rule",), ("d",)), 0)
-    assert registry.get_sample_value("ratelimit_table_overflows") == 1
+async def test_a_batch_is_answered_in_order() -> None:
+    async with Limiter(RULES).serving() as serving:
+        requests = [check("test", descriptor(route="create", address=who)) for who in "aabaab"]
+        answer = await serving.stub.BatchCheck(pb.BatchCheckRequest(requests=requests))
+        assert [one.allowed for one in answer.responses] == [True, True, True, False, False, True]
+        assert [one.statuses[0].remaining for one in answer.responses] == [1, 0, 1, 0, 0, 0]
+        full = pb.BatchCheckRequest(requests=[check("test", descriptor(none=str(number))) for number in range(1000)])
+        assert len((await serving.stub.BatchCheck(full)).responses) == 1000
+
+
+async def test_of_a_bad_batch_all_is_told_and_nothing_counted() -> None:
+    limiter = Limiter(RULES)
+    async with limiter.serving() as serving:
+        good = check("test", descriptor(route="create", address="a"))
+        requests = [good, check("", descriptor(free="")), good, check("test")]
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await serving.stub.BatchCheck(pb.BatchCheckRequest(requests=requests))
+        violations = details_of(status_of(raised.value))["BadRequest"].field_violations
+        assert [(one.field, one.description) for one in violations] == [
+            ("requests[1].domain", "rate limit domain must not be empty"),
+            ("requests[3].descriptors", "rate limit descriptor list must not be empty"),
+        ]
+        for count, sentence in ((0, "requests: must not be empty"), (1001, "has more than 1,000 items")):
+            with pytest.raises(grpc.aio.AioRpcError, match=sentence):
+                await serving.stub.BatchCheck(pb.BatchCheckRequest(requests=[good] * count))
+        assert (limiter.told, len(limiter.table)) == ([], 0)
+
+
+async def test_messages_have_a_most_size() -> None:
+    async with Limiter(RULES).serving() as serving:
+        # Values of 4,096 bytes, as long as they may be, sixty of them.
+        large = check("test", *[descriptor(free="x" * 4096)] * 60)
+        assert (await serving.stub.Check(large)).allowed
+        large.descriptors.extend([descriptor(free="x" * 4096)] * 5)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await serving.stub.Check(large)
+        assert reason_of(raised.value)[0] == "REQUEST_TOO_LARGE"
+        batch = pb.BatchCheckRequest(requests=[check("test", *[descriptor(free="x" * 4096)] * 60)] * 12)
+        assert len((await serving.stub.BatchCheck(batch)).responses) == 12
+        # Two bytes each: no more of them are looked at than it takes to see that there are too many.
+        empty = pb.CheckRequest(domain="test", descriptors=[pb.RateLimitDescriptor()] * 100_000)
+        with pytest.raises(grpc.aio.AioRpcError, match="descriptors: must be at most 100"):
+            await serving.stub.Check(empty)
+
+
+class Overridden:
+    """One override, for any descriptor that begins with `named`."""
+
+    def find(self, domain: str, entries: Sequence[LimitEntry]) -> LimitNumbers | None:
+        return LimitNumbers(7, 1_000_000) if entries[0].key == "named" else None
+
+
+async def test_explain_says_what_a_check_would_answer_and_why() -> None:
+    limiter = Limiter(RULES, strict=True, overrides=Overridden())
+    async with limiter.serving() as serving:
+        asked = [
+            descriptor(route="create", address="192.0.2.7"),
+            descriptor(tokens="x"),
+            descriptor(free="x"),
+            descriptor(none="x"),
+            descriptor(named="x"),
+            descriptor(shadow="x"),
+        ]
+        for _ in range(2):
+            assert (await serving.stub.Check(check("test", *asked))).allowed
+        limiter.book.generation = 5
+        answer = await serving.stub.Explain(pb.ExplainRequest(domain="test", descriptors=asked, hits_addend=1))
+        assert (answer.allowed, answer.generation) == (False, 5)
+        limited, tokens, free, none, named, shadow = answer.descriptors
+        assert (limited.rule, limited.overridden) == ("test.route_create.address", False)
+        assert "test.route_create.address" in limited.reason
+        (limit,) = limited.limits
+        assert (limit.algorithm, limit.limit, limit.burst, limit.consistency) == ("fixed_window", 2, 2, "strict")
+        assert (limit.allowed, limit.remaining, limit.window.seconds) == (False, 0, 1)
+        assert limit.reset_after.nanos == 749_999_000
+        assert [(entry.key, entry.value) for entry in limit.counter] == [("route", "create"), ("address", "192.0.2.7")]
+        bucket, sliding = tokens.limits
+        assert (bucket.algorithm, bucket.limit, bucket.burst, bucket.consistency) == ("token_bucket", 5, 9, "local")
+        assert (bucket.allowed, bucket.remaining, sliding.remaining, sliding.window.seconds) == (True, 7, 48, 7200)
+        assert (free.rule, list(free.limits)) == ("test.free", [])
+        assert (none.rule, list(none.limits)) == ("", [])
+        assert "none=x" in none.reason
+        assert (named.overridden, named.limits[0].limit, named.limits[0].remaining) == (True, 7, 5)
+        assert "override" in named.reason
+        assert (shadow.rule, shadow.limits[0].allowed) == ("test.shadow", False)
+        # Nothing of that counts.
+        again = await serving.stub.Explain(pb.ExplainRequest(domain="test", descriptors=asked, hits_addend=1))
+        assert again == answer
+        replaced = [descriptor(instead="x"), descriptor(named="x")]
+        answer = await serving.stub.Explain(pb.ExplainRequest(domain="test", descriptors=replaced))
+        assert (answer.allowed, answer.descriptors[1].rule, list(answer.descriptors[1].limits)) == (True, "", [])
+        assert "replaces it" in answer.descriptors[1].reason
+        limiter.store.fails = True
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await serving.stub.Explain(pb.ExplainRequest(domain="test", descriptors=asked))
+        assert (raised.value.code(), reason_of(raised.value)[1]["dependency"]) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "redis",
+        )
+
+
+async def test_list_rules() -> None:
+    limiter = Limiter(RULES, OTHER_RULES)
+    limiter.book.refuse(["limits/a.yaml: is not valid YAML"])
+    async with limiter.serving(as_operator()) as serving:
+        answer = await serving.stub.ListRules(pb.ListRulesRequest())
+        assert [(rule.domain, rule.rule) for rule in answer.rules] == [
+            ("test", "test.route_create.address"),
+            ("test", "test.tokens"),
+            ("test", "test.free"),
+            ("test", "test.shadow"),
+            ("test", "test.quota"),
+            ("test", "test.named"),
+            ("test", "test.instead"),
+            ("other", "other.address"),
+        ]
+        modes = {rule.rule for rule in answer.rules if rule.shadow_mode}, {r.rule for r in answer.rules if r.quota_mode}
+        assert modes == ({"test.shadow"}, {"test.quota"})
+        bucket, sliding = answer.rules[1].limits
+        assert bucket == pb.RateLimit(
+            algorithm="token_bucket", limit=5, window=Duration(seconds=60), burst=9, consistency="local"
+        )
+        assert (sliding.window.seconds, sliding.burst, sliding.consistency) == (7200, 50, "strict")
+        assert list(answer.rules[2].limits) == []
+        assert (answer.generation, answer.loaded_at.seconds) == (1, 1_767_312_000)
+        assert list(answer.problems) == ["limits/a.yaml: is not valid YAML"]
+        one = await serving.stub.ListRules(pb.ListRulesRequest(domain="other"))
+        assert [rule.rule for rule in one.rules] == ["other.address"]
+        assert not (await serving.stub.ListRules(pb.ListRulesRequest(domain="nobody's"))).rules
+
+
+async def test_who_has_no_workspace_counts_with_the_mesh_only_inside() -> None:
+    # Access control lets nobody else through: credentials stand for a workspace, or they are refused.
+    async with Limiter(OTHER_RULES).serving(Identity("mesh")) as serving:
+        assert (await serving.stub.Check(check("other", ADDRESS, hits=2))).allowed
+        assert not (await serving.stub.Check(check("other", ADDRESS))).allowed

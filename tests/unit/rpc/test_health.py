@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime
 
 import grpc
@@ -33,6 +34,14 @@ async def test_every_service_has_a_health_of_its_name() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await service.check("waypost.api.v1.Nobody")
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_check_says_what_is_in_use() -> None:
+    versions = iter(("generation 1", "generation 2"))
+    checks = [replace(Dependency().check("rules", required=False), detail=lambda: next(versions))]
+    async with running(Links(), checks=checks) as service:
+        for version in ("generation 1", "generation 2"):
+            assert (await service.ready())[1]["checks"]["rules"]["detail"] == version
 
 
 async def test_a_dependency_that_is_down_degrades_but_does_not_stop_the_service() -> None:
