@@ -43,7 +43,7 @@ run: setup ## Start Waypost on this machine; Ctrl-C stops it
 ## Test
 
 .PHONY: test-servers
-test-servers: setup
+test-servers: setup ## Install the servers that only tests need, where that may be done
 	@bash tools/test_servers.sh
 
 .PHONY: test
