@@ -18,6 +18,19 @@ from waypost.client.client import Client
 from waypost.client.errors import ClientClosed, RemoteError, Unreachable
 from waypost.client.filters import link_filter
 from waypost.client.identity_model import AuditEvent, Caller, Key, Member, NewKey, Role, Workspace
+from waypost.client.limits_model import (
+    Entries,
+    ExplainedDescriptor,
+    ExplainedLimit,
+    LimitAnswer,
+    LimitExplanation,
+    LimitOverride,
+    LimitRule,
+    LimitRules,
+    LimitStatus,
+    LimitUnit,
+    RuleLimit,
+)
 from waypost.client.links import MAX_BATCH
 from waypost.client.model import UNSET, DestinationFlag, Link, LinkState, NewLink, Page, Resolution, Unset
 from waypost.client.service import Listed
@@ -31,7 +44,17 @@ __all__ = [
     "Client",
     "ClientClosed",
     "DestinationFlag",
+    "Entries",
+    "ExplainedDescriptor",
+    "ExplainedLimit",
     "Key",
+    "LimitAnswer",
+    "LimitExplanation",
+    "LimitOverride",
+    "LimitRule",
+    "LimitRules",
+    "LimitStatus",
+    "LimitUnit",
     "Link",
     "LinkState",
     "Listed",
@@ -44,6 +67,7 @@ __all__ = [
     "ReportCategory",
     "Resolution",
     "Role",
+    "RuleLimit",
     "Unreachable",
     "Unset",
     "Workspace",

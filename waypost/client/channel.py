@@ -28,6 +28,8 @@ REPEATABLE = {
     "KeyService": ["ListKeys", "GetKey", "RevokeKey"],
     "AuditService": [],
     "AbuseService": ["ListReports", "CloseReport", "BlockLink", "UnblockLink", "ListBlockedLinks"],
+    "RateLimitService": ["Explain", "ListRules"],
+    "LimitOverrideService": ["SetOverride", "ListOverrides"],
 }
 """Methods that are tried again, by service (none named: all of them): those that do once what they are asked twice."""
 

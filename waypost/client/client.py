@@ -13,8 +13,10 @@ from waypost.client.channel import Server
 from waypost.client.connection import Connection
 from waypost.client.credentials import Credentials, Token
 from waypost.client.keys import Keys
+from waypost.client.limits import Limits
 from waypost.client.links import Links
 from waypost.client.members import Members
+from waypost.client.overrides import Overrides
 from waypost.client.workspaces import Workspaces
 
 
@@ -25,7 +27,8 @@ class Client(Links):
             link = await client.create("https://example.com/", alias="talk")
             key = await client.keys.create("a program", role="editor")
 
-    The calls for links are its own; the others are those of `workspaces`, `members`, `keys`, `audit` and `abuse`.
+    The calls for links are its own; the others are those of `workspaces`, `members`, `keys`, `audit`, `abuse`,
+    `limits` and `overrides`.
 
     Who calls is said by an `api_key` (`wp_…`) or a `token` of an identity provider, never both. Tokens are short-lived:
     in their place may stand a function that returns the present one, which is called before each call. `workspace` is
@@ -42,8 +45,8 @@ class Client(Links):
     answers, but not throughout a lasting outage. That is safe, since whatever changes a link carries a `request_id` of
     its own. Give one yourself if your program may be started again in the middle: for 24 hours the same request under
     the same id is done once. Calls of the other services that would do twice what is asked for twice (make a workspace
-    or a key, add or remove a member, report a link) are made once only: if such a call ends with `Unreachable` or
-    `DeadlineExceeded`, look before you make it again.
+    or a key, add or remove a member, report a link, count against a limit) are made once only: if such a call ends with
+    `Unreachable` or `DeadlineExceeded`, look before you make it again.
 
     Every failure is a `WaypostError`: those of `waypost.errors` that the server sends, `DeadlineExceeded` of the same
     when the time is up, and three of `waypost.client.errors`: `Unreachable` when nobody listens there, `ClientClosed`,
@@ -75,6 +78,8 @@ class Client(Links):
         self.keys = Keys(connection)
         self.audit = Audit(connection)
         self.abuse = Abuse(connection)
+        self.limits = Limits(connection)
+        self.overrides = Overrides(connection)
 
     def __repr__(self) -> str:
         return f"<Client {self._connection.server.url}>"

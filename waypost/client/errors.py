@@ -7,7 +7,7 @@ too large, and whatever an edge in front of Waypost leaves out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
@@ -17,6 +17,8 @@ from google.rpc import error_details_pb2, status_pb2
 from waypost import errors
 from waypost.errors import FieldViolation, WaypostError
 from waypost.rpc.status import DETAILS_KEY, DOMAIN
+
+RETRY_AFTER = "retry-after"
 
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -124,7 +126,7 @@ def from_rpc(error: grpc.aio.AioRpcError, address: str, timeout: float) -> Waypo
     packed = dict(metadata).get(DETAILS_KEY)
     if isinstance(packed, bytes):
         try:
-            return from_status(status_pb2.Status.FromString(packed))
+            return from_status(status_pb2.Status.FromString(packed), _seconds(dict(metadata).get(RETRY_AFTER)))
         except DecodeError:
             pass  # not ours: what the transport itself says is all there is
     message = error.details() or ""
@@ -135,9 +137,11 @@ def from_rpc(error: grpc.aio.AioRpcError, address: str, timeout: float) -> Waypo
     return RemoteError(error.code(), message)
 
 
-def from_status(status: status_pb2.Status) -> WaypostError:
-    """The error that a status describes."""
+def from_status(status: status_pb2.Status, retry_after: float | None = None) -> WaypostError:
+    """The error that a status describes. `retry_after`: the seconds to wait, if its own details do not say."""
     got = _received(status)
+    if got.retry_after is None:
+        got = replace(got, retry_after=retry_after)
     build = _BY_REASON.get(got.reason) if got.domain == DOMAIN else None
     if build is None:
         return RemoteError(got.code, got.message, got.reason, got.metadata, got.retry_after)
@@ -147,6 +151,11 @@ def from_status(status: status_pb2.Status) -> WaypostError:
     if got.retry_after is not None and hasattr(error, "retry_after"):
         error.retry_after = got.retry_after
     return error
+
+
+def _seconds(text: object) -> float | None:
+    """Of a `retry-after`, which the edge has where it cannot write details."""
+    return float(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _received(status: status_pb2.Status) -> _Received:

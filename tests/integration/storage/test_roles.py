@@ -84,6 +84,16 @@ EXPECTED = {
     ("waypost_operator", "click_budgets"): {"SELECT"},
     ("waypost_operator", "reports"): {"SELECT", "UPDATE(closed_at)"},
     ("waypost_operator", "outbox"): {"INSERT"},
+    ("waypost_limiter", "limit_overrides"): {
+        "SELECT",
+        *columns("INSERT", "id digest domain entries requests_per_unit unit burst reason expires_at created_by"),
+        *columns("UPDATE", "requests_per_unit unit burst reason expires_at created_at created_by"),
+        "DELETE",
+    },
+    ("waypost_limiter", "limit_override_changes"): {"SELECT", "UPDATE(number)"},
+    ("waypost_limiter", "audit_log"): columns(
+        "INSERT", "workspace_id principal address action object details correlation_id"
+    ),
 }
 """What each role may do with which table or column, and nothing else: a change here is a decision."""
 
@@ -217,6 +227,19 @@ def shared(postgres: Server) -> Database:
         ("waypost_operator", "UPDATE reports SET comment = ''"),
         ("waypost_operator", "DELETE FROM audit_log"),
         ("waypost_operator", "UPDATE workspaces SET name = 'mine'"),
+        ("waypost_limiter", "SELECT * FROM audit_log"),
+        ("waypost_limiter", "SELECT short_code FROM links"),
+        ("waypost_limiter", "SELECT * FROM api_keys"),
+        ("waypost_limiter", "UPDATE limit_overrides SET domain = 'x'"),
+        ("waypost_limiter", "TRUNCATE limit_overrides"),
+        ("waypost_limiter", "DELETE FROM limit_override_changes"),
+        (
+            "waypost_limiter",
+            "INSERT INTO audit_log (workspace_id, principal, address, action, object, correlation_id) "
+            "VALUES (gen_random_uuid(), 'x', '', 'link.block', '', '')",
+        ),
+        ("waypost_operator", "SELECT * FROM limit_overrides"),
+        ("waypost_api", "SELECT * FROM limit_overrides"),
         ("waypost_sweeper", "UPDATE links SET deleted_at = now()"),
         ("waypost_sweeper", "DELETE FROM links"),
         *((role, "CREATE TABLE public.mine (id int)") for role in JOB_ROLES),

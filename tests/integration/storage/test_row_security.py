@@ -21,6 +21,8 @@ from waypost.errors import DependencyUnavailable
 NOT_SECURED = {
     "schema_migrations": "which steps the schema has; nobody's but the owner's, who alone sees it",
     "job_runs": "the book of scheduled jobs: the mesh's own, of no workspace; the sweeper alone sees it",
+    "limit_overrides": "overrides of rate limits: the mesh's own, of no workspace; the rate limiter alone sees them",
+    "limit_override_changes": "how often those were changed; the rate limiter alone sees it",
 }
 OWN = "(workspace_id = (NULLIF(current_setting('waypost.workspace'::text, true), ''::text))::uuid)"
 EVERY = {
@@ -106,6 +108,7 @@ async def test_policies_are_exactly_these(owner: asyncpg.Connection) -> None:
         *((table, "own") for table in own),
         *((table, "every") for table in EVERY),
         ("click_budgets", "own_link"),
+        ("audit_log", "overrides"),
     }
     for table in own:
         row = found[table, "own"]
@@ -115,6 +118,9 @@ async def test_policies_are_exactly_these(owner: asyncpg.Connection) -> None:
     for table, roles in EVERY.items():
         assert set(found[table, "every"]["roles"]) == roles
         assert "waypost_api" not in roles
+    row = found["audit_log", "overrides"]
+    assert (row["roles"], row["cmd"], row["permissive"]) == (["waypost_limiter"], "INSERT", "PERMISSIVE")
+    assert (row["qual"], row["with_check"]) == (None, "(action ~~ 'override.%'::text)")
     row = found["click_budgets", "own_link"]
     assert (row["roles"], row["cmd"], row["permissive"]) == (["waypost_api"], "INSERT", "RESTRICTIVE")
 

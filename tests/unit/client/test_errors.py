@@ -14,9 +14,9 @@ from tests.support.link_server import LinkServer
 from waypost import Client, errors
 from waypost.api.v1.error_reason_pb2 import ErrorReason
 from waypost.client import RemoteError, Unreachable
-from waypost.client.errors import from_status
+from waypost.client.errors import from_rpc, from_status
 from waypost.errors import FieldViolation, WaypostError
-from waypost.rpc.status import to_status
+from waypost.rpc.status import DETAILS_KEY, to_status
 
 METHOD = "/waypost.api.v1.LinkService/GetLink"
 
@@ -161,6 +161,21 @@ async def test_an_end_without_details(client: Client, server: LinkServer, detail
     with pytest.raises(Unreachable, match="so says a proxy") as unreachable:
         await client.get("abc")
     assert unreachable.value.cause == "so says a proxy"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"), [((), None), ((("retry-after", "7"),), 7.0), ((("retry-after", "Fri, 31 Dec"),), None)]
+)
+def test_the_edge_says_in_a_header_when_to_come_back(
+    headers: tuple[tuple[str, str], ...], seconds: float | None
+) -> None:
+    """It cannot make details to measure."""
+    status = _status(8, "ERROR_REASON_RATE_LIMITED", "too many", {"limit": "masked_remote_address"})
+    trailers = grpc.aio.Metadata((DETAILS_KEY, status.SerializeToString()), *headers)
+    refusal = grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.aio.Metadata(), trailers, "too many")
+    error = from_rpc(refusal, "go.example:443", 1.0)
+    assert isinstance(error, errors.RateLimited)
+    assert (error.rule, error.retry_after, str(error)) == ("masked_remote_address", seconds, "too many")
 
 
 def _status(

@@ -37,7 +37,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 5
     """RESOURCE_EXHAUSTED. The caller's own limit; not to be retried before `google.rpc.RetryInfo` says. Without it: never,
     since the request asks for more at once than the limit has. metadata: `limit` (the rule's name). With
-    `google.rpc.QuotaFailure`.
+    `google.rpc.QuotaFailure`. Where the edge itself refuses, since all calls of an address together are too many, `limit`
+    is `masked_remote_address`, and gRPC callers find the time in the metadata `retry-after` instead.
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 6
     """RESOURCE_EXHAUSTED. The server has as many calls in flight as it takes; try again after `google.rpc.RetryInfo`.
@@ -133,7 +134,8 @@ again. metadata: `short_code`. With `google.rpc.ResourceInfo`.
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 5
 """RESOURCE_EXHAUSTED. The caller's own limit; not to be retried before `google.rpc.RetryInfo` says. Without it: never,
 since the request asks for more at once than the limit has. metadata: `limit` (the rule's name). With
-`google.rpc.QuotaFailure`.
+`google.rpc.QuotaFailure`. Where the edge itself refuses, since all calls of an address together are too many, `limit`
+is `masked_remote_address`, and gRPC callers find the time in the metadata `retry-after` instead.
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 6
 """RESOURCE_EXHAUSTED. The server has as many calls in flight as it takes; try again after `google.rpc.RetryInfo`.

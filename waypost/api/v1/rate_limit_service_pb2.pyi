@@ -319,7 +319,7 @@ class ExplainRequest(_message.Message):
     hits_addend: _builtins.int
     """As in `CheckRequest`."""
     workspace_id: _builtins.str
-    """For operators: as if a caller of this workspace asked. Empty: the caller's own."""
+    """For operators: as if a caller of this workspace asked. Empty: the caller's own, or in `waypost` the mesh itself."""
     @_builtins.property
     def descriptors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitDescriptor]:
         """As in `CheckRequest`."""

@@ -32,7 +32,7 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """Also `workspace:manage` (its name and members), `keys:manage`, `audit:read`."""
     ROLE_OPERATOR: _Role.ValueType  # 4
     """Of the whole mesh: may do what an owner may in every workspace, and also `workspaces:create`, `abuse:manage`,
-    `mesh:read`. Keys only: people are operators by the setting WAYPOST_OPERATORS.
+    `mesh:read`, `limits:manage`. Keys only: people are operators by the setting WAYPOST_OPERATORS.
     """
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
@@ -48,6 +48,6 @@ ROLE_OWNER: Role.ValueType  # 3
 """Also `workspace:manage` (its name and members), `keys:manage`, `audit:read`."""
 ROLE_OPERATOR: Role.ValueType  # 4
 """Of the whole mesh: may do what an owner may in every workspace, and also `workspaces:create`, `abuse:manage`,
-`mesh:read`. Keys only: people are operators by the setting WAYPOST_OPERATORS.
+`mesh:read`, `limits:manage`. Keys only: people are operators by the setting WAYPOST_OPERATORS.
 """
 Global___Role: _TypeAlias = Role  # noqa: Y015
