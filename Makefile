@@ -5,6 +5,7 @@ PYTEST_ARGS ?=
 JOBS ?= 2
 COVERAGE ?=
 NAME ?=
+RUNS ?= 5
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
@@ -65,6 +66,12 @@ coverage: test-servers ## Run the tests and keep a report in coverage/; fails be
 .PHONY: ci-integration
 ci-integration: test-servers ## Run integration, fault and end-to-end tests; what is missing fails instead of being skipped
 	CI=true .venv/bin/pytest -m "not nightly" $(PARALLEL) tests/integration tests/faults tests/e2e $(PYTEST_ARGS)
+
+## Measure
+
+.PHONY: bench
+bench: setup ## Measure the rate limiter and its peers and write docs/benchmarks.md (RUNS=5, a quiet machine)
+	.venv/bin/python -m bench --runs $(RUNS)
 
 ## Change
 

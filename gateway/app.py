@@ -29,6 +29,7 @@ from gateway.settings import Settings
 from gateway.transactions import Transactions
 from gateway.visits import VisitMetrics
 from gateway.web import web_app
+from waypost.access.failures import Failures
 from waypost.access.policies import POLICIES, LimitClass
 from waypost.adapters.access import AccessControl, access_control
 from waypost.adapters.change_feed import PostgresChangeFeed
@@ -95,6 +96,7 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
             reader,
             feed,
             CacheMetrics(metrics.registry),
+            unknown=_unknown_codes(settings),
             max_bytes=settings.cache_bytes,
             max_stale=settings.max_stale_seconds,
         )
@@ -126,12 +128,18 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
                     VisitMetrics(metrics.registry),
                     settings.public_url,
                     anonymous=settings.anonymous_create,
+                    trusted=settings.trusted_networks(),
                 ),
                 web_port=settings.web_port,
                 tasks=[feed.run, *control.tasks],
                 stop=stop,
             )
         )
+
+
+def _unknown_codes(settings: Settings) -> Failures | None:
+    number = settings.unknown_codes_per_minute
+    return Failures(number, rule="unknown_codes") if number else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ is done again, so that neither the cache nor those who wait for that read ever s
 to every read. What this process has committed itself is kept only if no change was heard of meanwhile: the next change
 of the same link may have been told before the commit came back.
 
-Codes without a link are kept apart, for a second: whoever tries out codes pushes no link out of memory.
+Codes without a link are kept apart, for a second: whoever tries out codes pushes no link out of memory. And an address
+that has tried too many is not looked up for any more; what is cached it gets like everybody else.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from waypost.errors import DependencyUnavailable
+from waypost.access.failures import Failures
+from waypost.errors import DependencyUnavailable, RateLimited
 from waypost.model import Redirect
 from waypost.ports import RedirectReader
 
@@ -85,6 +88,7 @@ class CacheMetrics:
         self.miss = requests.labels("miss")
         self.coalesced = requests.labels("coalesced")
         self.stale = requests.labels("stale")
+        self.refused = requests.labels("refused")
         self.entries = Gauge("cache_entries", "Cached short codes.", registry=registry)
         self.bytes = Gauge("cache_bytes", "Memory of the cached entries, about.", registry=registry)
         self.poisoned = Counter(
@@ -95,7 +99,8 @@ class CacheMetrics:
 class RedirectCache:
     """Answers which redirect a code has, mostly from memory.
 
-    `max_bytes` bounds its memory; the least recently used entries go first. Times in seconds.
+    `max_bytes` bounds its memory; the least recently used entries go first. `unknown` bounds the look-ups of each
+    address that find no link; None: nothing does. Times in seconds.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class RedirectCache:
         feed: Feed,
         metrics: CacheMetrics,
         *,
+        unknown: Failures | None = None,
         max_bytes: int = 64 * 1024 * 1024,
         max_stale: float = 600.0,
         negative_ttl: float = 1.0,
@@ -113,6 +119,7 @@ class RedirectCache:
         self._reader = reader
         self._feed = feed
         self._metrics = metrics
+        self._unknown = unknown
         self._max_bytes = max_bytes
         self._max_stale = max_stale
         self._negative_ttl = negative_ttl
@@ -127,10 +134,12 @@ class RedirectCache:
         # The last heartbeat seen in each epoch: until then its entries are known to have been right.
         self._heartbeats: dict[int, float] = {}
 
-    async def lookup(self, short_code: str) -> Redirect | None:
+    async def lookup(self, short_code: str, address: Callable[[], str] | None = None) -> Redirect | None:
         """The redirect of a code, None if there is no such link.
 
-        Raises `DependencyUnavailable` when it must ask, and nobody answers, and nothing young enough is cached.
+        `address` tells who asks; it is called only if the cache knows nothing of the code. Raises
+        `DependencyUnavailable` when it must ask, and nobody answers, and nothing young enough is cached, and
+        `RateLimited` when it would have to ask for an address that has asked for too many links that are none.
         """
         now = self._monotonic()
         entry = self._entries.get(short_code)
@@ -144,9 +153,11 @@ class RedirectCache:
             return None
         flight = self._flights.get(short_code)
         if flight is None:
+            # A link that is there, if not vouched for, is no guess.
+            asker = self._admit(address()) if entry is None and address is not None else None
             self._metrics.miss.inc()
             flight = _Flight(asyncio.create_task(self._read(short_code), name="cache_read"))
-            flight.task.add_done_callback(_retrieve)
+            flight.task.add_done_callback(partial(self._ended, asker))
             self._flights[short_code] = flight
         else:
             self._metrics.coalesced.inc()
@@ -159,6 +170,23 @@ class RedirectCache:
                 raise
             self._metrics.stale.inc()
             return entry.redirect
+
+    def _admit(self, address: str) -> str | None:
+        """Lets a look-up of an unknown code begin for this address; whom to tell of its end, None: nobody."""
+        if self._unknown is None:
+            return None
+        try:
+            self._unknown.begin(address)
+        except RateLimited:
+            self._metrics.refused.inc()
+            raise
+        return address
+
+    def _ended(self, asker: str | None, task: asyncio.Task[Redirect | None]) -> None:
+        """A read is over, also one whose waiters have all gone away, whose error nobody else would look at."""
+        found_none = not task.cancelled() and task.exception() is None and task.result() is None
+        if asker is not None and self._unknown is not None:
+            self._unknown.end(asker, failed=found_none)
 
     def mark(self) -> Mark:
         """To be taken before a transaction whose result is `put`."""
@@ -254,9 +282,3 @@ class RedirectCache:
     def _drop_negative(self, short_code: str) -> None:
         if self._negatives.pop(short_code, None) is not None:
             self._bytes -= _NEGATIVE_BYTES
-
-
-def _retrieve(task: asyncio.Task[Redirect | None]) -> None:
-    """Looks at a read's outcome, so that one whose waiters have all gone away does not end as an unheard exception."""
-    if not task.cancelled():
-        task.exception()

@@ -23,6 +23,9 @@ from waypost.ports import Clock, RedirectStore
 class RedirectHandlers:
     """The use cases of visitors. All raise `DependencyUnavailable` when they must ask and nobody answers.
 
+    `address` of each tells who asks: an address that has asked for too many links that are none gets `RateLimited`
+    where the cache does not know the code; without it, nobody does.
+
     Most redirects are answered from the cache. A link with a number of clicks is not: each click is taken in the
     database, and its state, which moves with them, is read there.
     """
@@ -33,7 +36,11 @@ class RedirectHandlers:
         self._clock = clock
 
     async def follow(
-        self, short_code: str, query: bytes = b"", takes_click: Callable[[], bool] = lambda: True
+        self,
+        short_code: str,
+        query: bytes = b"",
+        takes_click: Callable[[], bool] = lambda: True,
+        address: Callable[[], str] | None = None,
     ) -> Answer:
         """The answer to a visitor, who takes one click if the link has a number of them.
 
@@ -42,26 +49,26 @@ class RedirectHandlers:
         """
         if not is_code(short_code):
             return NOT_FOUND
-        redirect = await self._cache.lookup(short_code)
+        redirect = await self._cache.lookup(short_code, address)
         if redirect is None or not redirect.limited:
             return answer(redirect, self._clock.now(), query)
         if takes_click():
             return await self._use_click(redirect, query)
         return self._answer_without_click(await self._reader.read_redirect(short_code), query)
 
-    async def look(self, short_code: str) -> Answer:
+    async def look(self, short_code: str, address: Callable[[], str] | None = None) -> Answer:
         """What `follow` would answer, taking no click; without the destination of a link with a number of clicks."""
-        return self._answer_without_click(await self._read(short_code))
+        return self._answer_without_click(await self._read(short_code, address))
 
-    async def preview(self, short_code: str) -> Preview | None:
+    async def preview(self, short_code: str, address: Callable[[], str] | None = None) -> Preview | None:
         """What is told of the link before it is followed, taking no click; None if there is none."""
-        redirect = await self._read(short_code)
+        redirect = await self._read(short_code, address)
         return None if redirect is None else preview(redirect, self._clock.now())
 
-    async def _read(self, short_code: str) -> Redirect | None:
+    async def _read(self, short_code: str, address: Callable[[], str] | None) -> Redirect | None:
         if not is_code(short_code):
             return None
-        redirect = await self._cache.lookup(short_code)
+        redirect = await self._cache.lookup(short_code, address)
         if redirect is not None and redirect.limited:
             return await self._reader.read_redirect(short_code)
         return redirect

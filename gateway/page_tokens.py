@@ -8,29 +8,23 @@ checksum only tells tokens from other texts.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 import struct
-from datetime import UTC, datetime, timedelta
-from typing import NoReturn
+from datetime import datetime
 from uuid import UUID
 
 from waypost.errors import InvalidFields
 from waypost.listing import Cursor, LinkFilter, Order, OrderField, to_text
+from waypost.page_tokens import pack_time, refuse, seal, unpack_time, unseal
 
-MAX_TOKEN_CHARS = 512
 BINDING_BYTES = 13
 """One for the kind of the sort key, twelve of a digest."""
 
 _VERSION = 1
-_CHECK_BYTES = 6
 _TIME, _CODE = b"t", b"c"
 _HEAD = struct.Struct(f">B{BINDING_BYTES}sQ")
-_MICROSECONDS = struct.Struct(">q")
-_ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
 _SHORT_CODE = re.compile(rb"[A-Za-z0-9_-]{1,64}")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_ID = 2**63 - 1
 
 
@@ -66,48 +60,6 @@ def decode(token: str, binding: bytes) -> Cursor:
     return Cursor(_key(binding[:1], body[_HEAD.size :]), row_id)
 
 
-def seal(body: bytes) -> str:
-    """The token of these bytes, of which the first is a version that no other kind of token has."""
-    return base64.urlsafe_b64encode(body + _checksum(body)).decode("ascii").rstrip("=")
-
-
-def unseal(token: str) -> bytes:
-    """The bytes of a token as they were sealed, of whatever version. Raises `InvalidFields`."""
-    if len(token) > MAX_TOKEN_CHARS or not _ALPHABET.fullmatch(token):
-        refuse()
-    try:
-        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    except ValueError:
-        refuse()
-    body, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
-    # The bits of the last character that mean nothing are part of what was issued, too.
-    if base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=") != token or check != _checksum(body):
-        refuse()
-    return body
-
-
-def refuse() -> NoReturn:
-    """Raises `InvalidFields` for what is no token, or not of this kind."""
-    raise InvalidFields.one(
-        "page_token",
-        "is no token of this server: send `next_page_token` of the page before as it came, or leave the token out",
-    )
-
-
-def pack_time(at: datetime) -> bytes:
-    """The instant in 8 bytes."""
-    return _MICROSECONDS.pack((at - _EPOCH) // timedelta(microseconds=1))
-
-
-def unpack_time(raw: bytes) -> datetime:
-    """The instant of 8 bytes. Raises `InvalidFields`."""
-    try:
-        (microseconds,) = _MICROSECONDS.unpack(raw)
-        return _EPOCH + timedelta(microseconds=microseconds)
-    except (struct.error, OverflowError):
-        refuse()
-
-
 def _body(token: str) -> bytes:
     """The token's bytes without the checksum, which is right."""
     body = unseal(token)
@@ -122,7 +74,3 @@ def _key(kind: bytes, raw: bytes) -> datetime | str:
             refuse()
         return raw.decode("ascii")
     return unpack_time(raw)
-
-
-def _checksum(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=_CHECK_BYTES, person=b"waypost page").digest()

@@ -17,6 +17,7 @@ from waypost.errors import (
     LinkNotFound,
     LinkWarned,
     Overloaded,
+    RateLimited,
     RequestTooLarge,
     RouteNotFound,
     WaypostError,
@@ -57,6 +58,10 @@ _PROBLEMS: dict[type[BaseException], tuple[int, Page]] = {
         414,
         Page("This address is too long", "What stands after its question mark is longer than the link passes on."),
     ),
+    RateLimited: (
+        429,
+        Page("Too many at once", "There were too many requests from your network. Please wait a little and try again."),
+    ),
     LinkBlocked: (451, Page("This link is blocked", "The people who run this site have blocked it.", alert=True)),
     DependencyUnavailable: _AWAY,
     Overloaded: _AWAY,
@@ -95,7 +100,7 @@ def problem(request: Request, error: BaseException, http_status: int = 0) -> Res
         code = request.path_params.get("short_code", "")
         _log.error("request failed", short_code=code, correlation_id=own_id, exc_info=error)
     status = to_status(error, own_id)
-    headers = HEADERS if status.retry_after is None else {**HEADERS, "retry-after": str(status.retry_after)}
+    headers = {**HEADERS, **status.headers}
     accept = request.headers.get("accept", "")
     if wants_html(accept):
         return Response(message(page), http_status, {**headers, **HTML_HEADERS}, media_type="text/html")

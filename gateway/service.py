@@ -94,7 +94,8 @@ class LinkService(pb_grpc.LinkServiceServicer):
 
     async def ResolveLink(self, request: pb.ResolveLinkRequest, context: Any) -> pb.ResolveLinkResponse:
         """See the contract."""
-        return resolve_to_proto(request.short_code, await self._redirects.look(request.short_code))
+        answer = await self._redirects.look(request.short_code, lambda: context.identity.address)
+        return resolve_to_proto(request.short_code, answer)
 
     def _link(self, link: Link) -> pb.Link:
         return link_to_proto(link, short_url(self._public_url, link.short_code), self._clock.now())

@@ -68,6 +68,14 @@ class Settings(TokenSettings):
         alias="WAYPOST_GATEWAY_LOCAL_READS_PER_MINUTE",
         description="Reads of the API that one caller may make in a minute while the ratelimiter is away.",
     )
+    unknown_codes_per_minute: int = Field(
+        120,
+        ge=0,
+        le=1_000_000,
+        alias="WAYPOST_GATEWAY_UNKNOWN_CODES_PER_MINUTE",
+        description="Codes without a link that one address may try in a minute before only what is cached is answered; "
+        "0: any number.",
+    )
     cache_bytes: int = Field(
         67_108_864,
         ge=1_048_576,

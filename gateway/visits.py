@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from functools import partial
 
 import orjson
@@ -22,6 +22,7 @@ from waypost.api.v1 import link_service_pb2
 from waypost.convert import LINK_STATES, short_url, timestamp
 from waypost.errors import LinkBlocked, LinkNotFound
 from waypost.model import LinkState
+from waypost.rpc.address import Network, visitor_address
 from waypost.telemetry import LATENCY_BUCKETS
 
 # Even a permanent redirect is asked for again: every click is counted, and a deletion reaches everyone.
@@ -43,11 +44,13 @@ class VisitMetrics:
 
 
 class Visits:
-    """Both, as bare ASGI applications for routes with a `short_code`."""
+    """Both, as bare ASGI applications for routes with a `short_code`; `trusted` proxies say who calls."""
 
-    def __init__(self, visitors: RedirectHandlers, metrics: VisitMetrics, public_url: str) -> None:
-        self._redirects = Redirects(visitors, metrics)
-        self._previews = Previews(visitors, metrics, public_url)
+    def __init__(
+        self, visitors: RedirectHandlers, metrics: VisitMetrics, public_url: str, trusted: Collection[Network] = ()
+    ) -> None:
+        self._redirects = Redirects(visitors, metrics, trusted)
+        self._previews = Previews(visitors, metrics, public_url, trusted)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answers one request."""
@@ -59,16 +62,22 @@ class Visits:
 class Redirects:
     """The redirect, a warning, or what stands in its place."""
 
-    def __init__(self, visitors: RedirectHandlers, metrics: VisitMetrics) -> None:
+    def __init__(self, visitors: RedirectHandlers, metrics: VisitMetrics, trusted: Collection[Network] = ()) -> None:
         self._visitors = visitors
         self._metrics = metrics
+        self._trusted = trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. This is the path that has to be short."""
         started = time.perf_counter()
         short_code = scope["path_params"]["short_code"]
         try:
-            answer = await self._visitors.follow(short_code, scope["query_string"], partial(_takes_click, scope))
+            answer = await self._visitors.follow(
+                short_code,
+                scope["query_string"],
+                partial(_takes_click, scope),
+                partial(visitor_address, scope, self._trusted),
+            )
         except Exception as error:
             response = problem(Request(scope), error)
             status = response.status_code
@@ -94,17 +103,20 @@ class Redirects:
 class Previews:
     """What is told of a link before it is followed."""
 
-    def __init__(self, visitors: RedirectHandlers, metrics: VisitMetrics, public_url: str) -> None:
+    def __init__(
+        self, visitors: RedirectHandlers, metrics: VisitMetrics, public_url: str, trusted: Collection[Network] = ()
+    ) -> None:
         self._visitors = visitors
         self._metrics = metrics
         self._public_url = public_url
+        self._trusted = trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         request = Request(scope)
         short_code = scope["path_params"]["short_code"].removesuffix("+")
         try:
-            facts = await self._visitors.preview(short_code)
+            facts = await self._visitors.preview(short_code, partial(visitor_address, scope, self._trusted))
         except Exception as error:
             response = problem(request, error)
         else:

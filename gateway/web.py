@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -14,13 +16,20 @@ from gateway.pages import HTML_HEADERS, Page, message
 from gateway.problems import problem
 from gateway.visits import VisitMetrics, Visits
 from waypost.errors import RouteNotFound
+from waypost.rpc.address import Network
 from waypost.rpc.health import Health
 
 
 def web_app(
-    visitors: RedirectHandlers, health: Health, metrics: VisitMetrics, public_url: str, *, anonymous: bool = True
+    visitors: RedirectHandlers,
+    health: Health,
+    metrics: VisitMetrics,
+    public_url: str,
+    *,
+    anonymous: bool = True,
+    trusted: Collection[Network] = (),
 ) -> ASGIApp:
-    """The whole web port. `anonymous`: whether links may be made without a key."""
+    """The whole web port. `anonymous`: whether links may be made without a key; `trusted` proxies say who calls."""
     key = "" if anonymous else '-H "x-api-key: $WAYPOST_API_KEY" '
     home = message(
         Page(
@@ -59,7 +68,7 @@ def web_app(
         Route("/robots.txt", robots),
         *docs_routes(),
     ]
-    visits = Visits(visitors, metrics, public_url)
+    visits = Visits(visitors, metrics, public_url, trusted)
     router = Starlette(
         routes=[
             *pages,

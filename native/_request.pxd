@@ -11,6 +11,7 @@ from native._counters cimport (
     hash128_t,
     keep_counter,
     lowest_bit,
+    prefetch_counter,
     shard_of,
     spin_lock,
     spin_unlock,
@@ -255,6 +256,7 @@ cdef inline CDecision spend_from_one(CTable *table, CQuestion *question, int64_t
     cdef uint32_t *lock = &table.shards[shard_of(table, &question.key)].lock
     cdef CEntry *entry
     cdef CDecision decision
+    prefetch_counter(table, &question.key)
     spin_lock(lock)
     entry = find_entry(table, &question.key)
     if entry != NULL:
@@ -273,6 +275,7 @@ cdef inline bint allowed_by_one(CTable *table, CQuestion *question, int64_t now_
     cdef uint32_t *lock = &table.shards[shard_of(table, &question.key)].lock
     cdef CEntry *entry
     cdef bint allowed
+    prefetch_counter(table, &question.key)
     spin_lock(lock)
     entry = find_entry(table, &question.key)
     if entry != NULL:

@@ -168,6 +168,21 @@ cdef class Table:
         finally:
             self._release(asked, few, count)
 
+    def decide_without_gil(self, questions, int64_t now_us, int64_t times):
+        cdef CQuestion few[FEW]
+        cdef CQuestion *asked = few
+        cdef Py_ssize_t count = 0
+        cdef int64_t admitted = 0
+        questions = tuple(questions)
+        try:
+            asked = self._ask(questions, few, &count, now_us)
+            with nogil:
+                for _ in range(times):
+                    admitted += decide_request(&self.table, asked, count, now_us, CElsewhere(0, 0, False))
+            return admitted
+        finally:
+            self._release(asked, few, count)
+
     def reset(self, tuple rule not None, tuple values not None):
         cdef CEntry *entry
         cdef CShard *shard

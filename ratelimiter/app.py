@@ -1,66 +1,165 @@
-"""The rate limiter's composition root."""
+"""The rate limiter's composition root: the only file that names adapters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import AsyncExitStack
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+import native
 from native import Table
+from ratelimiter import envoy_service, service
+from ratelimiter.envoy_service import EnvoyRateLimitService
 from ratelimiter.handlers import Checker
-from ratelimiter.results import CheckResult
-from ratelimiter.rulebook import RuleBook
-from ratelimiter.rules import Rules, RulesError
+from ratelimiter.metrics import DecisionMetrics, DoubtMetrics, ObservedStore, TableMetrics
+from ratelimiter.offenders import Offenders
+from ratelimiter.overrides.handlers import OverrideHandlers
+from ratelimiter.overrides.live import LiveOverrides
+from ratelimiter.overrides.service import LimitOverrideService
+from ratelimiter.reload import RuleWatch
+from ratelimiter.requests import MAX_BATCH
+from ratelimiter.rules import RulesError
 from ratelimiter.service import RateLimitService
 from ratelimiter.settings import Settings
 from waypost.adapters.access import access_control
+from waypost.adapters.overrides import followed_overrides
+from waypost.adapters.redis_counters import RedisCounters
 from waypost.clock import ServerClock, SteadyClock
+from waypost.ports import CounterStore
+from waypost.rpc.health import Check
+from waypost.rpc.methods import MessageCap
 from waypost.rpc.process import Service, serve
 from waypost.settings import BadSettings
 from waypost.telemetry import Metrics
 
+ONE_REQUEST = MessageCap(256 * 1024)
+MESSAGE_CAPS = {
+    envoy_service.METHOD: ONE_REQUEST,
+    f"{service.NAME}/Check": ONE_REQUEST,
+    f"{service.NAME}/Explain": ONE_REQUEST,
+    f"{service.NAME}/Reset": ONE_REQUEST,
+    "/waypost.api.v1.LimitOverrideService/SetOverride": ONE_REQUEST,
+    # As the edge has it for batches.
+    f"{service.NAME}/BatchCheck": MessageCap(3 * 1024 * 1024, MAX_BATCH, "requests"),
+}
+
 
 async def run(settings: Settings) -> None:
     """Runs the rate limiter until it is told to stop; raises `BadSettings` for rules that do not load."""
-    try:
-        rules = Rules.load(settings.rules_folder())
-    except RulesError as error:
-        raise BadSettings([f"WAYPOST_LIMITS_DIR: {problem}" for problem in error.problems]) from None
     metrics = Metrics("ratelimiter")
+    rules = watched_rules(settings, metrics.registry)
     table = Table(settings.table_capacity)
-    watch_table(metrics.registry, table)
-    checker = Checker(RuleBook(rules, datetime.now(UTC)), table, clock_us=SteadyClock())
-    async with access_control(settings, "ratelimiter", ServerClock()) as control:
+    metrics.registry.register(TableMetrics(table))
+    clock, clock_us = ServerClock(), SteadyClock()
+    overrides = LiveOverrides(clock)
+    watch_overrides(metrics.registry, overrides)
+    offenders = Offenders(clock_us)
+    say_what_runs(settings)
+    async with AsyncExitStack() as stack:
+        control = await stack.enter_async_context(access_control(settings, "ratelimiter", clock))
+        followed = await stack.enter_async_context(
+            followed_overrides(settings.limiter_dsn(), "ratelimiter", overrides.replace, clock)
+        )
+        store = await counter_store(stack, settings, metrics.registry)
+        checker = Checker(
+            rules.book,
+            table,
+            clock_us,
+            store,
+            overrides,
+            shadow_mode=settings.limits_shadow_mode,
+            listeners=[DecisionMetrics(metrics.registry).on_decision, offenders.on_decision],
+        )
         await serve(
             Service(
                 name="ratelimiter",
                 settings=settings,
                 control_port=settings.control_port,
                 metrics_port=settings.metrics_port,
-                servicers=[RateLimitService(checker, count_decisions(metrics.registry))],
+                servicers=[
+                    RateLimitService(checker, rules.book),
+                    EnvoyRateLimitService(
+                        checker,
+                        headers=settings.response_headers,
+                        metadata=settings.dynamic_metadata,
+                        shadow_mode=settings.limits_shadow_mode,
+                    ),
+                    LimitOverrideService(OverrideHandlers(followed.store, clock)),
+                ],
                 gate=[control.gate],
+                message_caps=MESSAGE_CAPS,
+                sampled={envoy_service.METHOD: settings.log_every},
                 metrics=metrics,
-                checks=control.checks,
-                tasks=control.tasks,
+                checks=[
+                    rules.check,
+                    *([] if store is None else [Check("redis", store.check, required=False)]),
+                    *control.checks,
+                    *followed.checks,
+                ],
+                tasks=[rules.run, *control.tasks, *followed.tasks],
+                pages={"/offenders": offenders.page},
             )
         )
 
 
-def watch_table(registry: CollectorRegistry, table: Table) -> None:
-    """Exports how full `table` is and how it gets by."""
-    Gauge("ratelimit_table_entries", "Counters in memory.", registry=registry).set_function(lambda: len(table))
-    Gauge("ratelimit_table_overflows", "Keys sent to a shared counter so far.", registry=registry).set_function(
-        lambda: table.overflows
-    )
-    Gauge("ratelimit_table_evictions", "Counters given up alive so far.", registry=registry).set_function(
-        lambda: table.evictions
-    )
+async def counter_store(stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry) -> CounterStore | None:
+    """Where strict limits are counted, for as long as `stack` lasts; None: in this process. Raises `BadSettings`."""
+    url = settings.redis_url.get_secret_value()
+    if not url:
+        return None
+    try:
+        redis = RedisCounters(url, settings.store_timeout_ms / 1000)
+    except ValueError as error:
+        raise BadSettings([f"WAYPOST_REDIS_URL {error}"]) from None
+    registry.register(DoubtMetrics(lambda: redis.doubts))
+    return ObservedStore(await stack.enter_async_context(redis), registry)
 
 
-def count_decisions(registry: CollectorRegistry) -> Callable[[CheckResult], None]:
-    """A listener that counts decisions by what they were."""
-    counter = Counter("ratelimit_decisions_total", "Requests decided on.", ["decision"], registry=registry)
-    # Made here, so that both are exported before the first request.
-    allowed, refused = counter.labels("allowed"), counter.labels("refused")
-    return lambda result: (allowed if result.allowed else refused).inc()
+def say_what_runs(settings: Settings) -> None:
+    """Says in the log by what limits are decided, where that is less than it could be."""
+    log = structlog.get_logger()
+    if native.COMPILED:
+        log.info("compiled core", detail="limits are decided by the compiled core")
+    else:
+        log.warning(
+            "plain core",
+            detail="the compiled core is not built (python setup.py build_ext --inplace builds it): limits are decided "
+            "by its plain twin, which gives the same answers but takes many times as long, and ten times the memory",
+        )
+    if not settings.redis_url.get_secret_value():
+        log.info(
+            "strict limits are local",
+            detail="WAYPOST_REDIS_URL is not set: each replica counts by itself also what is to be counted for all "
+            "replicas together",
+        )
+    if settings.limits_shadow_mode:
+        log.warning("shadow mode", detail="WAYPOST_LIMITS_SHADOW_MODE is set: no limit refuses anything")
+
+
+def watched_rules(settings: Settings, registry: CollectorRegistry) -> RuleWatch:
+    """The rules, which follow their folder, and their metrics. Raises `BadSettings` for rules that do not load."""
+    failures = Counter("ratelimit_rules_reload_failures", "Changed rules that were refused.", registry=registry)
+    try:
+        watch = RuleWatch(
+            settings.rules_folder(),
+            merge_domains=settings.limits_merge_domains,
+            judged=lambda book: failures.inc() if book.problems else None,
+        )
+    except RulesError as error:
+        raise BadSettings([f"WAYPOST_LIMITS_DIR: {problem}" for problem in error.problems]) from None
+    book = watch.book
+    Gauge("ratelimit_rules_generation", "Version of the rules in force.", registry=registry).set_function(
+        lambda: book.generation
+    )
+    Gauge(
+        "ratelimit_rules_loaded_timestamp_seconds", "When the rules in force were loaded.", registry=registry
+    ).set_function(
+        lambda: book.loaded_at.timestamp()  # noqa: PLW0108 - of the version in force by then
+    )
+    return watch
+
+
+def watch_overrides(registry: CollectorRegistry, overrides: LiveOverrides) -> None:
+    """Exports how many overrides are in force."""
+    Gauge("ratelimit_overrides", "Overrides in force.", registry=registry).set_function(overrides.count)

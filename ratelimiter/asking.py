@@ -9,9 +9,13 @@ from typing import Protocol
 from native.limits import Algorithm, Limit
 from native.request import Mode, Question
 from ratelimiter.requests import Descriptor, LimitNumbers, LimitRequest
+from ratelimiter.rulefile import Compat
 from ratelimiter.rules import Rules
 from ratelimiter.ruletree import Consistency, Match, Rule, RuleLimit
 from waypost.model import LimitEntry
+
+OVERRIDE = "override"
+"""What counters and metrics of overrides are called that have no rule's."""
 
 
 class Overrides(Protocol):
@@ -84,26 +88,50 @@ def _mode(rule: Rule, limit: RuleLimit, shadow_mode: bool) -> Mode:
 
 
 def _match(rules: Rules, overrides: Overrides, domain: str, descriptor: Descriptor) -> Match | None:
-    match = rules.match(domain, descriptor.entries)
-    numbers = descriptor.override or overrides.find(domain, descriptor.entries)
-    return match if numbers is None else _overridden(match, numbers, domain, descriptor.entries)
+    known = rules.domain(domain)
+    match = None if known is None else known.root.match(descriptor.entries)
+    # As in the reference: numbers in a request are of no account in a domain without rules, and enforced in others.
+    numbers = None if known is None else descriptor.override
+    if numbers is not None and match is not None:
+        match = replace(match, rule=_plain(match.rule))
+    numbers = numbers or overrides.find(domain, descriptor.entries)
+    if numbers is None:
+        return match
+    reference = known is not None and known.compat is Compat.ENVOYPROXY
+    return _overridden(match, numbers, domain, descriptor.entries, reference=reference)
 
 
-def _overridden(match: Match | None, numbers: LimitNumbers, domain: str, entries: Sequence[LimitEntry]) -> Match:
-    """The match by other numbers. Those of a limit's own window share its count; others have a fixed window."""
-    reference = match is not None and match.rule.reference
-    place = ".".join((domain, *(f"{e.key}_{e.value}" if e.value else e.key for e in entries)))
+def _plain(rule: Rule) -> Rule:
+    return Rule(rule.place, rule.limits, reference=rule.reference, detailed_metric=rule.detailed_metric)
+
+
+def _overridden(
+    match: Match | None, numbers: LimitNumbers, domain: str, entries: Sequence[LimitEntry], *, reference: bool
+) -> Match:
+    """The match by other numbers. Those of a limit's own window share its count; others have a count of their own."""
+    if match is None:
+        # Without a rule its place is where one would stand; metrics have no name for each.
+        match = Match(Rule(place(domain, entries), (), reference=reference), (), OVERRIDE)
+    rule = match.rule
     if numbers.limit is None:
-        return Match(Rule(match.rule.place if match else place, ()), ())
-    if match is not None and not reference:
-        for own in match.rule.limits:
+        return replace(match, rule=replace(rule, limits=()))
+    if not rule.reference:
+        for own in rule.limits:
             if own.limit.window_us == numbers.window_us:
                 bucket = own.limit.algorithm is Algorithm.TOKEN_BUCKET
                 limit = Limit(own.limit.algorithm, numbers.limit, numbers.window_us, numbers.burst if bucket else None)
-                return Match(Rule(match.rule.place, (replace(own, limit=limit),)), match.values)
-    algorithm = Algorithm.FIXED_WINDOW if numbers.burst is None else Algorithm.TOKEN_BUCKET
+                return replace(match, rule=replace(rule, limits=(replace(own, limit=limit),)))
+    bucket = numbers.burst is not None and not rule.reference
+    algorithm = Algorithm.TOKEN_BUCKET if bucket else Algorithm.FIXED_WINDOW
+    limit = Limit(algorithm, numbers.limit, numbers.window_us, numbers.burst if bucket else None)
     # Few identities, whatever requests bring: stores keep something for each.
-    identity = ("override", algorithm.value, str(numbers.window_us))
+    identity = (OVERRIDE, algorithm.value, str(numbers.window_us))
     values = (domain, *(text for entry in entries for text in (entry.key, entry.value)))
-    limit = Limit(algorithm, numbers.limit, numbers.window_us, numbers.burst)
-    return Match(Rule(place, (RuleLimit(limit, identity),), reference=reference), values)
+    # Asked of whom the rule's own limit is asked.
+    how = rule.limits[0] if rule.limits else RuleLimit(limit, identity)
+    return replace(match, rule=replace(rule, limits=(replace(how, limit=limit, identity=identity),)), values=values)
+
+
+def place(domain: str, entries: Sequence[LimitEntry]) -> str:
+    """Where a rule for exactly this descriptor would stand."""
+    return ".".join((domain, *(f"{entry.key}_{entry.value}" if entry.value else entry.key for entry in entries)))

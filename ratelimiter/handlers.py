@@ -1,28 +1,44 @@
-"""Use cases of the limiter: may this request be served now?"""
+"""Use cases of the limiter: may this request be served now, and why; and what operators do."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from native import Table
-from native.limits import Decision
-from native.request import NOWHERE, Elsewhere, Mode, Question, Verdict, admits, is_admitted
+from native.request import Mode, admits, is_admitted
 from ratelimiter.asking import Asked, NoOverrides, Overrides, ask, match_all
-from ratelimiter.requests import LimitRequest, validate
+from ratelimiter.fallback import without_store
+from ratelimiter.mixed import LocalPart, joined
+from ratelimiter.outlook import Outlook
+from ratelimiter.requests import LimitRequest, validate, validate_batch
 from ratelimiter.results import CheckResult, result
 from ratelimiter.rulebook import RuleBook
-from ratelimiter.ruletree import OnStoreFailure
-from waypost.errors import StoreUnavailable
+from ratelimiter.ruletree import Match
+from waypost.errors import DependencyUnavailable, StoreUnavailable
 from waypost.ports import CounterStore
 
-DENIED_RETRY_US = 1_000_000
-"""What a limit that denies without its store tells callers to wait."""
+AT_ONCE = 32
+"""So many requests of a batch are decided, or sent to the store, before others get a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """What was asked and answered, for listeners."""
+
+    request: LimitRequest
+    result: CheckResult
+
+
+Listener = Callable[[DecisionRecord], None]
 
 
 class Checker:
-    """Decides on requests by the rules in `book`: local limits in `table`, strict ones in `store` (None: in `table` too).
+    """Decides on requests by the rules in `book`: local limits in `table`, strict ones in `store`.
 
-    `clock_us` gives microseconds since the epoch; the store has its own time. `shadow_mode`: nothing is refused.
+    Without a store strict limits are in `table` too. `clock_us` gives microseconds since the epoch; the store
+    has its own time. `shadow_mode`: nothing is refused.
     """
 
     def __init__(
@@ -34,6 +50,7 @@ class Checker:
         overrides: Overrides | None = None,
         *,
         shadow_mode: bool = False,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         self._book = book
         self._table = table
@@ -41,6 +58,7 @@ class Checker:
         self._store = store
         self._overrides = overrides or NoOverrides()
         self._shadow_mode = shadow_mode
+        self._listeners = tuple(listeners)
 
     async def check(self, request: LimitRequest) -> CheckResult:
         """Counts a request and says whether it is within its limits. Raises `InvalidFields`.
@@ -48,76 +66,113 @@ class Checker:
         One request is one decision: `native.request` says what it is, and what it charges.
         """
         validate(request)
-        matches = match_all(self._book.rules, self._overrides, request)
-        asked = ask(matches, request, shared=self._store is not None, shadow_mode=self._shadow_mode)
-        strict = [one.question for one in asked if one.strict]
-        if not strict:
-            verdict = self._table.decide([one.question for one in asked], self._clock_us())
-            return result(matches, asked, verdict.decisions, verdict.admitted, degraded=False)
+        return await self._decide(request, *self._ask(request))
 
-        local = [one.question for one in asked if not one.strict]
-        # Charged before the store is asked, so that nobody else is admitted on the same; given back if that refuses.
-        quotas = any(question.mode & Mode.QUOTA for question in strict)
-        here = self._table.decide(local, self._clock_us(), Elsewhere(quotas=int(quotas)))
+    async def check_all(self, requests: Sequence[LimitRequest]) -> list[CheckResult]:
+        """Checks one request after the other. Raises `InvalidFields` if any is bad, and then counts none."""
+        validate_batch(requests)
+        results: list[CheckResult] = []
+        for start in range(0, len(requests), AT_ONCE):
+            results += await self._check_some(requests[start : start + AT_ONCE])
+            await asyncio.sleep(0)
+        return results
+
+    async def look(self, request: LimitRequest) -> Outlook:
+        """What `check` would answer; counts nothing. Raises `InvalidFields`, `DependencyUnavailable` for the store."""
+        validate(request)
+        rules, generation = self._book.rules, self._book.generation
+        matches, asked = self._ask(request)
+        here, there = _split(asked)
+        local = [asked[index].question for index in here]
+        decisions = joined(len(asked), here, self._table.look(local, self._clock_us()))
+        if there:
+            strict = [asked[index].question for index in there]
+            try:
+                looked = await self._shared.look(request.domain, strict)
+            except StoreUnavailable:
+                raise DependencyUnavailable("redis") from None
+            decisions = joined(len(asked), there, looked, decisions)
+        # A look sees no hits that would be given back: those are admitted in any case.
+        decisions = [
+            decision._replace(allowed=True, retry_after_us=0) if one.question.hits < 0 else decision
+            for one, decision in zip(asked, decisions, strict=True)
+        ]
+        questions = [one.question for one in asked]
+        allowed = is_admitted(questions, admits(questions, decisions))
+        return Outlook(allowed, tuple(matches), tuple(asked), tuple(decisions), rules, generation)
+
+    async def reset(self, request: LimitRequest) -> int:
+        """Forgets the counters of a request's descriptors; how many there were.
+
+        Raises `InvalidFields`, and `DependencyUnavailable` when the store does not answer: then only those here are.
+        """
+        validate(request)
+        _, asked = self._ask(request)
+        counters = {(one.question.rule, one.question.values): one for one in asked}
+        # Of strict ones there may be a counter from when the store was away.
+        found = {counter: self._table.reset(*counter) for counter in counters}
+        forgotten = sum(found[counter] for counter, one in counters.items() if not one.strict)
+        strict = [one.question for one in counters.values() if one.strict]
+        if strict:
+            try:
+                forgotten += await self._shared.reset(request.domain, strict)
+            except StoreUnavailable:
+                raise DependencyUnavailable("redis") from None
+        return forgotten
+
+    async def _decide(
+        self, request: LimitRequest, matches: Sequence[Match | None], asked: Sequence[Asked]
+    ) -> CheckResult:
+        if any(one.strict for one in asked):
+            checked = await self._check_shared(request, matches, asked)
+        else:
+            verdict = self._table.decide([one.question for one in asked], self._clock_us())
+            checked = result(matches, asked, verdict.decisions, verdict.admitted, degraded=False)
+        record = DecisionRecord(request, checked)
+        for listener in self._listeners:
+            listener(record)
+        return checked
+
+    async def _check_some(self, requests: Sequence[LimitRequest]) -> list[CheckResult]:
+        asked = [self._ask(request) for request in requests]
+        if len(requests) > 1 and all(one.strict for _, questions in asked for one in questions):
+            # The store decides in the order in which it is asked, and nothing here depends on it.
+            return await asyncio.gather(
+                *(self._decide(request, *one) for request, one in zip(requests, asked, strict=True))
+            )
+        return [await self._decide(request, *one) for request, one in zip(requests, asked, strict=True)]
+
+    def _ask(self, request: LimitRequest) -> tuple[list[Match | None], list[Asked]]:
+        matches = match_all(self._book.rules, self._overrides, request)
+        return matches, ask(matches, request, shared=self._store is not None, shadow_mode=self._shadow_mode)
+
+    @property
+    def _shared(self) -> CounterStore:
+        if self._store is None:
+            raise RuntimeError("there is no store, so nothing is asked of it")
+        return self._store
+
+    async def _check_shared(
+        self, request: LimitRequest, matches: Sequence[Match | None], asked: Sequence[Asked]
+    ) -> CheckResult:
+        here, there = _split(asked)
+        local = LocalPart(self._table, self._clock_us, [asked[index].question for index in here])
+        strict = [asked[index] for index in there]
+        # Charged before the store is asked, so that nobody else is admitted on the same.
+        told = local.charge(quota_elsewhere=any(one.question.mode & Mode.QUOTA for one in strict))
         degraded = False
         try:
-            assert self._store is not None  # noqa: S101 - else nothing is strict
-            there = await self._store.decide(request.domain, strict, elsewhere(local, here))
+            verdict = await self._shared.decide(request.domain, [one.question for one in strict], told)
         except StoreUnavailable:
             degraded = True
-            there = self._without_store([one for one in asked if one.strict], elsewhere(local, here))
-        if here.admitted and not there.admitted:
-            here = self._taken_back(local, here)
-        of_local, of_strict = iter(here.decisions), iter(there.decisions)
-        decisions = [next(of_strict if one.strict else of_local) for one in asked]
-        return result(matches, asked, decisions, there.admitted, degraded)
-
-    def _taken_back(self, questions: Sequence[Question], verdict: Verdict) -> Verdict:
-        """Undoes what an admitted request was charged, after another store refused it."""
-        admitting = admits(questions, verdict.decisions)
-        charged = [
-            question._replace(hits=-question.hits)
-            for question in questions
-            if admitting[question.descriptor] and not question.mode & (Mode.REFERENCE | Mode.COUNT_REJECTED)
-        ]
-        now_us = self._clock_us()
-        self._table.take(charged, now_us)
-        after = self._table.look(questions, now_us)
-        decisions = (new._replace(allowed=old.allowed) for new, old in zip(after, verdict.decisions, strict=True))
-        return Verdict(False, tuple(decisions))
-
-    def _without_store(self, strict: Sequence[Asked], others: Elsewhere) -> Verdict:
-        """What becomes of strict limits whose store does not answer: each rule says."""
-        counted = [one.question for one in strict if one.limit.on_store_failure is OnStoreFailure.LOCAL]
-        fixed = [
-            (one.question, _fixed(one)) for one in strict if one.limit.on_store_failure is not OnStoreFailure.LOCAL
-        ]
-        fixed_verdict = Verdict(True, tuple(decision for _, decision in fixed))
-        told = elsewhere([question for question, _ in fixed], fixed_verdict, others)
-        verdict = self._table.decide(counted, self._clock_us(), told)
-        of_fixed, of_counted = iter(fixed_verdict.decisions), iter(verdict.decisions)
-        decisions = tuple(
-            next(of_counted if one.limit.on_store_failure is OnStoreFailure.LOCAL else of_fixed) for one in strict
-        )
-        return Verdict(verdict.admitted, decisions)
+            verdict = without_store(
+                strict, told, lambda questions, others: self._table.decide(questions, self._clock_us(), others)
+            )
+        decisions = joined(len(asked), here, local.settle(admitted=verdict.admitted))
+        decisions = joined(len(asked), there, verdict.decisions, decisions)
+        return result(matches, asked, decisions, verdict.admitted, degraded)
 
 
-def elsewhere(questions: Sequence[Question], verdict: Verdict, others: Elsewhere = NOWHERE) -> Elsewhere:
-    """What the next store is told of these questions, beside what `others` say."""
-    admitting = admits(questions, verdict.decisions)
-    modes = {question.descriptor: question.mode for question in questions}
-    quotas = [descriptor for descriptor, mode in modes.items() if mode & Mode.QUOTA]
-    refusing = [d for d in quotas if not (admitting[d] or modes[d] & Mode.SHADOW)]
-    enforced = [question for question in questions if not question.mode & Mode.QUOTA]
-    return Elsewhere(
-        others.refused or not is_admitted(enforced, admitting),
-        others.quotas + len(quotas),
-        others.quotas_refusing + len(refusing),
-    )
-
-
-def _fixed(asked: Asked) -> Decision:
-    limit = asked.limit.limit
-    if asked.limit.on_store_failure is OnStoreFailure.ALLOW:
-        return Decision(True, limit.capacity, 0, 0)
-    return Decision(False, 0, DENIED_RETRY_US, DENIED_RETRY_US)
+def _split(asked: Sequence[Asked]) -> tuple[list[int], list[int]]:
+    """Which of them are decided here, and which by the store."""
+    return [i for i, one in enumerate(asked) if not one.strict], [i for i, one in enumerate(asked) if one.strict]

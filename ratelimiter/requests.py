@@ -13,8 +13,13 @@ from waypost.model import LimitEntry
 MAX_DESCRIPTORS = 100
 MAX_ENTRIES = 32
 MAX_HITS = 2**32 - 1
+MAX_BATCH = 1000
 MAX_VIOLATIONS = 20
 """So many bad fields are reported at most: a status travels in trailers, whose size is limited."""
+
+NO_DOMAIN = "rate limit domain must not be empty"
+NO_DESCRIPTORS = "rate limit descriptor list must not be empty"
+"""The sentences of envoyproxy/ratelimit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +54,47 @@ class LimitRequest:
     """Each owner has counters of their own; empty: the mesh's."""
 
 
-def validate(request: LimitRequest, prefix: str = "") -> None:
-    """Raises `InvalidFields` with what is wrong; `prefix` stands before the names of fields."""
-    violations = list(islice(_violations(request, prefix), MAX_VIOLATIONS))
+def validate(request: LimitRequest) -> None:
+    """Raises `InvalidFields` with what is wrong."""
+    violations = list(islice(_violations(request, ""), MAX_VIOLATIONS))
+    if violations:
+        raise InvalidFields(violations)
+
+
+def validate_batch(requests: Sequence[LimitRequest]) -> None:
+    """Raises `InvalidFields` with what is wrong with any of them; fields are named `requests[3].domain`."""
+    if not requests:
+        raise InvalidFields.one("requests", "must not be empty")
+    if len(requests) > MAX_BATCH:
+        raise InvalidFields.one("requests", f"must be at most {MAX_BATCH:,}: give fewer at once")
+    found = (
+        violation for index, request in enumerate(requests) for violation in _violations(request, f"requests[{index}].")
+    )
+    violations = list(islice(found, MAX_VIOLATIONS))
     if violations:
         raise InvalidFields(violations)
 
 
 def _violations(request: LimitRequest, prefix: str) -> Iterator[FieldViolation]:
     if not request.domain:
-        yield FieldViolation(f"{prefix}domain", "rate limit domain must not be empty")
+        yield FieldViolation(f"{prefix}domain", NO_DOMAIN)
     elif _size(request.domain) > MAX_DOMAIN_BYTES:
         yield FieldViolation(f"{prefix}domain", f"must be at most {MAX_DOMAIN_BYTES} bytes")
     if not 0 <= request.hits <= MAX_HITS:
         yield FieldViolation(f"{prefix}hits_addend", f"must be from 0 to {MAX_HITS}")
     if not request.descriptors:
-        yield FieldViolation(f"{prefix}descriptors", "rate limit descriptor list must not be empty")
+        yield FieldViolation(f"{prefix}descriptors", NO_DESCRIPTORS)
     elif len(request.descriptors) > MAX_DESCRIPTORS:
         yield FieldViolation(f"{prefix}descriptors", f"must be at most {MAX_DESCRIPTORS}")
         return
     for index, descriptor in enumerate(request.descriptors):
         place = f"{prefix}descriptors[{index}]"
         if descriptor.hits is not None and not -MAX_HITS <= descriptor.hits <= MAX_HITS:
-            yield FieldViolation(f"{place}.hits_addend", f"must be at most {MAX_HITS}")
+            yield FieldViolation(f"{place}.hits_addend", f"must be from -{MAX_HITS} to {MAX_HITS}")
+        if descriptor.override is not None and descriptor.override.window_us < 1:
+            yield FieldViolation(
+                f"{place}.limit.unit", "must be a unit of time: SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, YEAR"
+            )
         yield from _entry_violations(descriptor.entries, f"{place}.entries")
 
 

@@ -29,6 +29,8 @@ class DescriptorStatus:
     """In a refusal, until this descriptor would admit the request; None: never."""
     over_limit: bool = False
     """Whether the limit is exceeded, in shadow mode too."""
+    strict: bool = False
+    """Counted for all replicas together."""
     degraded: bool = False
     """Decided without the store that should have."""
 
@@ -83,6 +85,7 @@ def _status(match: Match | None, asked: Sequence[tuple[Asked, Decision]], degrad
         reset_after_us=decision.reset_after_us,
         retry_after_us=decision.retry_after_us,
         over_limit=over_limit,
+        strict=one.strict,
         degraded=degraded and one.strict,
     )
 

@@ -2,41 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
-from ratelimiter.convert import from_check_request, to_check_response
+from ratelimiter import convert
 from ratelimiter.handlers import Checker
-from ratelimiter.results import CheckResult
+from ratelimiter.outlook import explained, list_rules
+from ratelimiter.requests import LimitRequest
+from ratelimiter.rulebook import RuleBook
+from waypost.access.identity import Scope
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.api.v1 import rate_limit_service_pb2_grpc as pb_grpc
-from waypost.errors import InvalidFields
+from waypost.errors import InvalidFields, PermissionDenied
 from waypost.model import MESH_LIMIT_DOMAIN
 from waypost.rpc.access import EDGE_HEADER
 
+NAME = "/waypost.api.v1.RateLimitService"
+
 
 class RateLimitService(pb_grpc.RateLimitServiceServicer):
-    """Answers with `checker` and tells each result to `on_decision`.
+    """Answers with `checker` and the rules of `book`.
 
-    Errors are raised, for the chain in front to turn into statuses.
+    Errors are raised, for the chain in front to turn into statuses. Callers with credentials have counters of their
+    workspace's own: nobody spends or learns what others have used.
     """
 
-    def __init__(self, checker: Checker, on_decision: Callable[[CheckResult], None] = lambda _: None) -> None:
+    def __init__(self, checker: Checker, book: RuleBook) -> None:
         self._checker = checker
-        self._on_decision = on_decision
+        self._book = book
 
     async def Check(self, request: pb.CheckRequest, context: Any) -> pb.CheckResponse:
-        """Decides on one request. Raises `InvalidFields`, also for the mesh's own domain in a call from outside.
+        """Decides on one request. Raises `InvalidFields`, also for the mesh's own domain in a call from outside."""
+        asked = convert.from_check_request(request, _owner(context))
+        if _is_outside(context):
+            _keep_out([(asked, "domain")])
+        return convert.to_check_response(await self._checker.check(asked))
 
-        Callers with credentials have counters of their workspace's own: nobody spends or learns what others have used.
+    async def BatchCheck(self, request: pb.BatchCheckRequest, context: Any) -> pb.BatchCheckResponse:
+        """Decides on each request in turn. Raises `InvalidFields` as `Check` does; then none is counted."""
+        asked = convert.from_batch_check_request(request, _owner(context))
+        if _is_outside(context):
+            _keep_out((one, f"requests[{index}].domain") for index, one in enumerate(asked))
+        return convert.to_batch_check_response(await self._checker.check_all(asked))
+
+    async def Reset(self, request: pb.ResetRequest, context: Any) -> pb.ResetResponse:
+        """Forgets counters. Raises `InvalidFields`, `DependencyUnavailable`."""
+        _check_workspace(request.workspace_id)
+        asked = convert.from_reset_request(request)
+        return pb.ResetResponse(counters=await self._checker.reset(asked))
+
+    async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
+        """Says what a check would answer, and why. Raises `InvalidFields`, `PermissionDenied`, `DependencyUnavailable`.
+
+        The mesh's domain, and other workspaces' counters, are for operators and inside the mesh.
         """
-        workspace_id = context.identity.workspace_id
-        asked = from_check_request(request, "" if workspace_id is None else str(workspace_id))
-        if asked.domain == MESH_LIMIT_DOMAIN and EDGE_HEADER in context.headers:
-            # Else anyone could spend what another address may do.
+        _check_workspace(request.workspace_id)
+        outside = _is_outside(context) and not context.identity.operator
+        if outside and request.workspace_id not in ("", _owner(context)):
+            raise PermissionDenied(Scope.LIMITS_MANAGE, "only operators may ask for another workspace: leave it out")
+        # The mesh's own counters are nobody's.
+        own = "" if request.domain == MESH_LIMIT_DOMAIN else _owner(context)
+        asked = convert.from_explain_request(request, request.workspace_id or own)
+        if outside:
+            _keep_out([(asked, "domain")])
+        outlook = await self._checker.look(asked)
+        return convert.to_explain_response(outlook, explained(asked, outlook))
+
+    async def ListRules(self, request: pb.ListRulesRequest, context: Any) -> pb.ListRulesResponse:
+        """Returns the rules in force."""
+        return convert.to_list_rules_response(self._book, list_rules(self._book.rules, request.domain))
+
+
+def _is_outside(context: Any) -> bool:
+    return EDGE_HEADER in context.headers
+
+
+def _owner(context: Any) -> str:
+    workspace_id = context.identity.workspace_id
+    return "" if workspace_id is None else str(workspace_id)
+
+
+def _keep_out(asked: Iterable[tuple[LimitRequest, str]]) -> None:
+    """Keeps callers from outside out of the mesh's own domain: they could spend what another address may do."""
+    for request, field in asked:
+        if request.domain == MESH_LIMIT_DOMAIN:
             raise InvalidFields.one(
-                "domain", f"{MESH_LIMIT_DOMAIN} is decided inside the mesh; use a domain of your own rules"
+                field, f"{MESH_LIMIT_DOMAIN} is decided inside the mesh; use a domain of your own rules"
             )
-        result = await self._checker.check(asked)
-        self._on_decision(result)
-        return to_check_response(result)
+
+
+def _check_workspace(text: str) -> None:
+    """Raises `InvalidFields` for what is not empty and no workspace's id as we write it."""
+    try:
+        good = not text or str(UUID(text)) == text
+    except ValueError:
+        good = False
+    if not good:
+        raise InvalidFields.one(
+            "workspace_id", "must be a workspace's id, a UUID like 00000000-0000-4000-8000-000000000000"
+        )

@@ -74,6 +74,14 @@ class Settings(RuleSettings, TokenSettings):
         "Whether answers to Envoy bring what was asked, and the metadata of the rules that were passed.",
     )
 
+    log_every: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        alias="WAYPOST_RATELIMITER_LOG_EVERY",
+        description="Of Envoy's questions that go well, one in so many is logged; 1: all are. Failures always are.",
+    )
+
     @field_validator("redis_url")
     @classmethod
     def _check_redis(cls, value: SecretStr) -> SecretStr:

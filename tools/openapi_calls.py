@@ -14,6 +14,7 @@ from waypost.api.v1 import (
     abuse_service_pb2,
     audit_service_pb2,
     key_service_pb2,
+    limit_override_service_pb2,
     link_service_pb2,
     member_service_pb2,
     rate_limit_service_pb2,
@@ -29,6 +30,7 @@ PUBLIC = (
     audit_service_pb2.DESCRIPTOR,
     abuse_service_pb2.DESCRIPTOR,
     rate_limit_service_pb2.DESCRIPTOR,
+    limit_override_service_pb2.DESCRIPTOR,
 )
 METHODS = ("get", "post", "patch", "put", "delete")
 

@@ -11,7 +11,7 @@ stamp=.venv/.complete
 
 # Scripts in .venv/bin hold the folder's path: a moved folder needs a new one.
 packages="$(pwd -P | cksum) $(cat requirements/build.txt requirements/dev.txt | cksum)"
-project="$(cat setup.py pyproject.toml waypost/__init__.py | cksum)"
+project="$(cat setup.py pyproject.toml waypost/__init__.py native/*.pyx native/*.pxd native/*.h | cksum)"
 wanted=$(printf '%s\n%s' "$packages" "$project")
 
 fresh() { [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; }
@@ -49,6 +49,10 @@ if [ "$have" != "$packages" ]; then
   pip install --quiet --require-hashes --no-build-isolation -r requirements/dev.txt
   printf '%s\n' "$packages" >"$stamp"
 fi
-echo "setup: installing the project, editable"
+echo "setup: compiling the core and installing the project, editable"
 pip install --quiet --no-deps --no-build-isolation --editable .
+.venv/bin/python -c 'import native, sys; sys.exit(not native.COMPILED)' || {
+  echo "setup: the compiled core is left out: limits are decided by plain Python, slower. To have it: apt install gcc python3-dev," >&2
+  echo "setup: remove $stamp, then make setup again" >&2
+}
 printf '%s\n' "$wanted" >"$stamp"

@@ -29,6 +29,8 @@ class Action(StrEnum):
     WORKSPACE_CREATE = "workspace.create"
     WORKSPACE_UPDATE = "workspace.update"
     REPORT_CLOSE = "report.close"
+    OVERRIDE_SET = "override.set"
+    OVERRIDE_DELETE = "override.delete"
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,3 +53,8 @@ class Breaker:
         if self.state is BreakerState.HALF_OPEN or self._failures >= self._limit:
             self.state = BreakerState.OPEN
             self._look_at = self._monotonic() + self._retry_after
+
+    def trip(self) -> None:
+        """It cannot be asked at all: opens at once."""
+        self.state = BreakerState.OPEN
+        self._look_at = self._monotonic() + self._retry_after

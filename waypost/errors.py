@@ -15,7 +15,7 @@
     ├── RequestTooLarge
     ├── Unauthenticated          nobody knows who calls
     ├── PermissionDenied         the caller may not do this
-    ├── ResourceNotFound         a key, member, workspace or report
+    ├── ResourceNotFound         a key, member, workspace, report or override
     ├── MemberExists
     ├── LastOwner
     ├── TooMany                  as many as there may be
@@ -34,6 +34,8 @@ pages. Anything else that is raised is a defect and reaches the caller as INTERN
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from waypost.model import Budget
 
 
 class WaypostError(Exception):
@@ -172,7 +174,7 @@ class PermissionDenied(WaypostError):
 
 
 class ResourceNotFound(WaypostError):
-    """The workspace has no such object: of `type` `key`, `member`, `workspace` or `report`, by its `name`."""
+    """There is no such object here: of `type` `key`, `member`, `workspace`, `report` or `override`, by its `name`."""
 
     def __init__(self, type: str, name: str) -> None:
         self.type = type
@@ -197,23 +199,24 @@ class LastOwner(WaypostError):
 
 
 class TooMany(WaypostError):
-    """The workspace has `limit` objects of this `type` (`key`, `member`), and there may be no more."""
+    """There are `limit` objects of this `type` (`key`, `member`, `override`), and `owner` may have no more."""
 
-    def __init__(self, type: str, limit: int) -> None:
+    def __init__(self, type: str, limit: int, owner: str = "this workspace") -> None:
         self.type = type
         self.limit = limit
-        super().__init__(f"this workspace has {limit:,} {type}s already, and may have no more")
+        super().__init__(f"{owner} has {limit:,} {type}s already, and may have no more")
 
 
 class RateLimited(WaypostError):
     """The caller is over the limit that the rule names; the same call is admitted after `retry_after` seconds.
 
-    None: it never is, since it asks for more at once than the limit has.
+    None: it never is, since it asks for more at once than the limit has. `budget`: what more is known of the limit.
     """
 
-    def __init__(self, rule: str, retry_after: float | None) -> None:
+    def __init__(self, rule: str, retry_after: float | None, budget: Budget | None = None) -> None:
         self.rule = rule
         self.retry_after = retry_after
+        self.budget = budget
         super().__init__(
             f"too many at once: the limit {rule!r} never admits so many; ask for fewer"
             if retry_after is None

@@ -187,8 +187,21 @@ class LimitEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What a caller is told of a limit: `limit` hits each `window` seconds, of which `remaining` are left.
+
+    `reset`: seconds until it is whole again; in a refusal, until the same request is admitted.
+    """
+
+    limit: int
+    window: float
+    remaining: int
+    reset: float
+
+
+@dataclass(frozen=True, slots=True)
 class LimitDecision:
-    """The answer of a rate limit check; `rule` names the rule that refused.
+    """The answer of a rate limit check; `rule` names the rule that refused, and `budget` is what it knows.
 
     `retry_after`: seconds until the same request is admitted; None: never, since it costs more than the limit has.
     """
@@ -197,6 +210,7 @@ class LimitDecision:
     rule: str = ""
     retry_after: float | None = 0.0
     degraded: bool = False
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from gateway.page_tokens import refuse, seal, unseal
 from waypost.abuse import Place
 from waypost.errors import InvalidFields
+from waypost.page_tokens import refuse, seal, unseal
 
 _VERSION = 8
 _BINDING_BYTES = 8

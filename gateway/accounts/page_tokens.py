@@ -14,10 +14,10 @@ from uuid import UUID
 import orjson
 
 from gateway.accounts.fields import is_subject
-from gateway.page_tokens import pack_time, refuse, seal, unpack_time, unseal
 from waypost.accounts import KeyPlace
 from waypost.audit import AuditPlace
 from waypost.errors import InvalidFields
+from waypost.page_tokens import pack_time, refuse, seal, unpack_time, unseal
 
 BINDING_BYTES = 12
 

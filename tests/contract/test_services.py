@@ -38,7 +38,14 @@ class Promise:
 
 
 PROMISES = [
-    Promise("ratelimiter", {"waypost.api.v1.RateLimitService"}),
+    Promise(
+        "ratelimiter",
+        {
+            "waypost.api.v1.RateLimitService",
+            "waypost.api.v1.LimitOverrideService",
+            "envoy.service.ratelimit.v3.RateLimitService",
+        },
+    ),
     Promise(
         "gateway",
         {f"waypost.api.v1.{name}Service" for name in ("Link", "Workspace", "Member", "Key", "Audit", "Abuse")},

@@ -17,6 +17,9 @@ ENV = {
     "WAYPOST_SWEEP_INTERVAL_SECONDS": "1",
     # A slow machine is not to be taken for a limiter that is away.
     "WAYPOST_RATELIMITER_TIMEOUT_MS": "2000",
+    "WAYPOST_ENVOY_RATELIMITER_TIMEOUT_MS": "2000",
+    # All of these tests are one address, and try out many codes.
+    "WAYPOST_GATEWAY_UNKNOWN_CODES_PER_MINUTE": "1000000",
 }
 
 STRICT_LIMIT = 5

@@ -72,6 +72,8 @@ def map_case(_: HookContext, case: Case[Any]) -> Case[Any]:
             body.setdefault("title", "")
             if body.get("update_mask"):
                 body.setdefault("url", "https://example.com/")
+        if case.operation.label == "POST /api/v1/ratelimit/overrides":
+            _mend_override(body)
         for request in body.get("requests", [body]):
             _mend(request)
         if body.get("scopes"):
@@ -117,6 +119,20 @@ def _named(value: Any) -> Any:
 def _ascii(text: str) -> str:
     """The text with letters for what is counted in bytes or drawn as nothing."""
     return re.sub("[^ -~]", "x", text)
+
+
+def _mend_override(override: dict[str, Any]) -> None:
+    """Either a limit and its unit, or none."""
+    if override.get("unlimited"):
+        for name in ("requests_per_unit", "unit", "burst"):
+            override.pop(name, None)
+    elif override.get("unit", "LIMIT_UNIT_UNSPECIFIED") in ("LIMIT_UNIT_UNSPECIFIED", 0, None):
+        override["unit"] = "LIMIT_UNIT_DAY"
+    for entry in override.get("entries", ()):
+        # For which nothing can be set.
+        for name, text in entry.items():
+            if isinstance(text, str):
+                entry[name] = text.replace("\0", "x")
 
 
 def _mend(request: dict[str, Any]) -> None:

@@ -137,6 +137,9 @@ def filled(message: Message, way: list[FieldDescriptor], text: str) -> Message:
     return message
 
 
+LIMITERS = ("RateLimitService", "LimitOverrideService")
+"""The rate limiter's services."""
+
 CASES = {
     f"{method.removeprefix('/waypost.api.v1.')} {'.'.join(field.name for field in way)}": (method, way)
     for method, descriptor in METHODS.items()
@@ -202,7 +205,7 @@ def test_a_text_is_a_text(besieged: Mesh, ways: dict[str, Way], intact: None, ca
     """In every field of every method, for somebody who may do everything."""
     method, path = CASES[case]
     headers: Headers = [("x-api-key", besieged.operator_key)]
-    ports = {"RateLimitService": "ratelimiter_control"}
+    ports = dict.fromkeys(LIMITERS, "ratelimiter_control")
     for number, payload in enumerate(PAYLOADS):
         message = filled(request_of(method), path, payload)
         for name, call in ways.items():
@@ -257,7 +260,7 @@ def test_bytes_that_are_no_text_are_refused(besieged: Mesh, intact: None, data: 
     mark = "Q" * len(data)
     for case, (method, path) in CASES.items():
         service = method.split("/")[1].rpartition(".")[2]
-        port = "ratelimiter_control" if service == "RateLimitService" else "gateway_control"
+        port = "ratelimiter_control" if service in LIMITERS else "gateway_control"
         raw = filled(request_of(method), path, mark).SerializeToString().replace(mark.encode(), data)
         for where in (port, "http"):
             with own_channel(address_of(besieged, where)) as channel:

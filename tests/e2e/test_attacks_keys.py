@@ -177,7 +177,11 @@ FOR_READERS = {
 @pytest.mark.parametrize("role", list(Role))
 def test_a_key_that_may_read_links_may_nothing_else(besieged: Mesh, role: Role) -> None:
     key = key_with(besieged, role, [Scope.LINKS_READ])
-    ports = {"RateLimitService": "ratelimiter_control", "JobService": "workers_control"}
+    ports = {
+        "RateLimitService": "ratelimiter_control",
+        "LimitOverrideService": "ratelimiter_control",
+        "JobService": "workers_control",
+    }
     tried = set()
     for method in METHODS:
         service = method.split("/")[1].rpartition(".")[2]

@@ -195,6 +195,7 @@ SECRET_SETTINGS = {
     "WAYPOST_DATABASE_REDIRECT_URL": "postgresql://someone:{}@127.0.0.1:1/waypost",
     "WAYPOST_DATABASE_IDENTITY_URL": "postgresql://someone:{}@127.0.0.1:1/waypost",
     "WAYPOST_DATABASE_OPERATOR_URL": "postgresql://someone:{}@127.0.0.1:1/waypost",
+    "WAYPOST_DATABASE_LIMITER_URL": "postgresql://someone:{}@127.0.0.1:1/waypost",
     "WAYPOST_DATABASE_SWEEPER_URL": "postgresql://someone:{}@127.0.0.1:1/waypost",
     "WAYPOST_API_KEY": "wp_0123456789abcdef.{}",
     "WAYPOST_TOKEN": "eyJ0.{}.x",

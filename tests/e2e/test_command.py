@@ -326,9 +326,9 @@ def test_config_shows_no_secret(mesh: Mesh) -> None:
 
 
 def test_config_says_what_has_no_effect(mesh: Mesh) -> None:
-    code, said, _ = waypost({**mesh.env, "WAYPOST_REDIS_URL": "redis://x"}, "config")
+    code, said, _ = waypost({**mesh.env, "WAYPOST_AMQP_URL": "amqp://x"}, "config")
     assert code == DONE
-    assert "# WAYPOST_REDIS_URL has no effect in this version" in said
+    assert "# WAYPOST_AMQP_URL has no effect in this version" in said
 
 
 def test_version(mesh: Mesh) -> None:

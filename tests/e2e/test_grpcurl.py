@@ -24,9 +24,14 @@ GATEWAY = {
 }
 OWN = {
     "gateway": {service: set(methods.split()) for service, methods in GATEWAY.items()},
-    "ratelimiter": {"RateLimitService": {"Check"}},
+    "ratelimiter": {
+        "RateLimitService": {"Check", "BatchCheck", "Reset", "Explain", "ListRules"},
+        "LimitOverrideService": {"SetOverride", "ListOverrides", "DeleteOverride"},
+    },
     "workers": {"JobService": {"ListJobs"}},
 }
+# Not ours, but served by its own name.
+OTHERS = {"ratelimiter": {"envoy.service.ratelimit.v3.RateLimitService"}}
 COMMON = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 PACKAGE = "waypost.api.v1"
 
@@ -52,7 +57,8 @@ def grpcurl(mesh: Mesh, port: str, *arguments: str, options: tuple[str, ...] = (
 @pytest.mark.parametrize("process", OWN)
 def test_list(mesh: Mesh, process: str) -> None:
     code, said = grpcurl(mesh, f"{process}_control", "list")
-    assert (code, set(said.split())) == (0, COMMON | {f"{PACKAGE}.{name}" for name in OWN[process]})
+    own = {f"{PACKAGE}.{name}" for name in OWN[process]}
+    assert (code, set(said.split())) == (0, COMMON | own | OTHERS.get(process, set()))
 
 
 @pytest.mark.parametrize("process", OWN)
@@ -74,7 +80,7 @@ def test_list_and_describe_each_method(mesh: Mesh, process: str) -> None:
 @pytest.mark.parametrize("process", OWN)
 def test_health(mesh: Mesh, process: str) -> None:
     port = f"{process}_control"
-    for name in ("", *(f"{PACKAGE}.{service}" for service in OWN[process])):
+    for name in ("", *(f"{PACKAGE}.{service}" for service in OWN[process]), *OTHERS.get(process, ())):
         options = ("-d", json.dumps({"service": name}))
         code, said = grpcurl(mesh, port, "grpc.health.v1.Health/Check", options=options)
         assert (code, json.loads(said)) == (0, {"status": "SERVING"})

@@ -248,7 +248,9 @@ def _furnish(theirs: Tenant, connection: grpc.Channel) -> list[str]:
 
 # What everybody may see of every link, and what operators alone may ask.
 _PUBLIC = {name for name, policy in POLICIES.items() if policy.objects is Objects.PUBLIC}
-_GATEWAY = sorted(name for name in POLICIES if "RateLimit" not in name and "JobService" not in name)
+_GATEWAY = sorted(
+    name for name in POLICIES if not any(other in name for other in ("RateLimit", "LimitOverride", "JobService"))
+)
 
 
 def _answer(neighbours: Neighbours, method: str, request: Message, metadata: dict[str, str]) -> bytes:

@@ -21,12 +21,14 @@ SERVICES = ("gateway", "ratelimiter", "workers")
 LINKS = "/waypost.api.v1.LinkService"
 CODES = {code.name for code in grpc.StatusCode}
 LABELS = {
-    "rpc_method": re.compile(r"/(waypost\.api\.v1|grpc\.health\.v1)\.[A-Za-z]+/[A-Za-z]+|unknown"),
+    "rpc_method": re.compile(
+        r"/(waypost\.api\.v1|grpc\.health\.v1|envoy\.service\.ratelimit\.v3)\.[A-Za-z]+/[A-Za-z]+|unknown"
+    ),
     "rpc_status_code": re.compile("|".join(CODES)),
     "status": re.compile(r"\d{3}"),
     "result": re.compile(r"[a-z_]+"),
-    "decision": re.compile(r"allowed|refused"),
-    "mode": re.compile(r"remote|local"),
+    "decision": re.compile(r"allowed|refused|shadow_refused"),
+    "mode": re.compile(r"remote|local|redis|degraded"),
     "reason": re.compile(r"[a-z_]+"),
     "dependency": re.compile(r"[a-z_]+"),
     "job": re.compile(r"(answer|expiry)_sweep"),

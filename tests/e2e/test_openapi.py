@@ -84,6 +84,10 @@ def test_every_operation_answers_with_its_own_example(client: httpx.Client) -> N
         "short_code": "spring-sale",
         "subject": quote(bodies["#/components/schemas/AddMemberRequest"]["example"]["subject"], safe=""),
         "key_id": client.post("/api/v1/keys", json={"name": "one to revoke"}).json()["key"]["key_id"],
+        "override_id": client.post(
+            "/api/v1/ratelimit/overrides",
+            json={"domain": "other", "entries": [{"key": "key", "value": "one to delete"}], "unlimited": True},
+        ).json()["override_id"],
         "report_id": client.post("/api/v1/report", json={"link": "spring-sale"}).json()["report_id"],
     }
     for name, operation in operations(document):

@@ -1,6 +1,6 @@
 """LinkService by its contract, in memory, on a real port: what clients are tested against.
 
-As a program it prints its port and serves, with an `AccountServer`, until its standard input ends.
+As a program it prints its port and serves, with the servers of the other services, until its standard input ends.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import grpc
 
 from tests.support.account_server import AccountServer
 from tests.support.answering import Answering
+from tests.support.limit_server import LimitServer
 from waypost import errors
 from waypost.api.v1 import link_service_pb2 as pb
 from waypost.api.v1 import link_service_pb2_grpc
@@ -222,7 +223,7 @@ def _matches(link: pb.Link, conditions: list[tuple[str, str, str]]) -> bool:
 
 @asynccontextmanager
 async def serving(
-    servicer: LinkServer | AccountServer, port: int = 0, *, tls: tuple[bytes, bytes] | None = None
+    servicer: LinkServer | AccountServer | LimitServer, port: int = 0, *, tls: tuple[bytes, bytes] | None = None
 ) -> AsyncIterator[int]:
     """Serves it on a port of this machine for the time of the block; `tls`: key and certificate."""
     async with serving_all([servicer], port, tls=tls) as bound:
@@ -231,7 +232,10 @@ async def serving(
 
 @asynccontextmanager
 async def serving_all(
-    servicers: Sequence[LinkServer | AccountServer], port: int = 0, *, tls: tuple[bytes, bytes] | None = None
+    servicers: Sequence[LinkServer | AccountServer | LimitServer],
+    port: int = 0,
+    *,
+    tls: tuple[bytes, bytes] | None = None,
 ) -> AsyncIterator[int]:
     """Serves them on one port."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 8 * 1024 * 1024)])
@@ -252,7 +256,7 @@ async def serving_all(
 
 
 async def _main() -> None:
-    async with serving_all([LinkServer(), AccountServer()]) as port:
+    async with serving_all([LinkServer(), AccountServer(), LimitServer()]) as port:
         print(port, flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

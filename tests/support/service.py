@@ -96,6 +96,18 @@ class Limits(rate_limit_service_pb2_grpc.RateLimitServiceServicer):
     async def Check(self, request: limits_pb.CheckRequest, context: Any) -> limits_pb.CheckResponse:
         return limits_pb.CheckResponse(allowed=True)
 
+    async def BatchCheck(self, request: limits_pb.BatchCheckRequest, context: Any) -> limits_pb.BatchCheckResponse:
+        raise NotImplementedError
+
+    async def Reset(self, request: limits_pb.ResetRequest, context: Any) -> limits_pb.ResetResponse:
+        raise NotImplementedError
+
+    async def Explain(self, request: limits_pb.ExplainRequest, context: Any) -> limits_pb.ExplainResponse:
+        raise NotImplementedError
+
+    async def ListRules(self, request: limits_pb.ListRulesRequest, context: Any) -> limits_pb.ListRulesResponse:
+        raise NotImplementedError
+
 
 async def echo(request: Any, context: CallContext) -> link_service_pb2.Link:
     """Answers at once with the code asked for."""

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.cache import CacheMetrics, RedirectCache
 from gateway.following import RedirectHandlers
+from waypost.access.failures import Failures
 from waypost.model import LinkState, Redirect
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
@@ -82,6 +83,7 @@ class StandingClock:
         return self.time
 
 
-def visitors(reader: MemoryRedirectReader, clock: StandingClock) -> RedirectHandlers:
-    """The use cases of visitors over these links."""
-    return RedirectHandlers(RedirectCache(reader, Feed(), CacheMetrics(CollectorRegistry())), reader, clock)
+def visitors(reader: MemoryRedirectReader, clock: StandingClock, unknown: Failures | None = None) -> RedirectHandlers:
+    """The use cases of visitors over these links; `unknown` bounds what each address may try out."""
+    cache = RedirectCache(reader, Feed(), CacheMetrics(CollectorRegistry()), unknown=unknown)
+    return RedirectHandlers(cache, reader, clock)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
@@ -13,6 +15,7 @@ from starlette.types import ASGIApp
 from gateway.visits import VisitMetrics
 from gateway.web import web_app
 from tests.support.visitors import NOW, MemoryRedirectReader, StandingClock, link, visitors
+from waypost.access.failures import Failures
 from waypost.errors import DependencyUnavailable, Overloaded
 from waypost.rpc.health import Health
 from waypost.telemetry import Metrics
@@ -28,7 +31,9 @@ HOUR = timedelta(hours=1)
 class Web:
     """The web application with a link for each thing that can become of one; all lead to `URL`."""
 
-    def __init__(self, public_url: str = PUBLIC_URL) -> None:
+    def __init__(
+        self, public_url: str = PUBLIC_URL, *, unknown: Failures | None = None, trusted: Sequence[str] = ()
+    ) -> None:
         self.reader = MemoryRedirectReader(
             *(link(f"link{status}", URL, status) for status in (301, 302, 307, 308)),
             replace(link("brief12", URL), expires_at=NOW + HOUR),
@@ -51,15 +56,21 @@ class Web:
         self.health = Health("gateway", [], [], Metrics("gateway"))
         self.registry = CollectorRegistry()
         self.app: ASGIApp = web_app(
-            visitors(self.reader, self.clock), self.health, VisitMetrics(self.registry), public_url
+            visitors(self.reader, self.clock, unknown),
+            self.health,
+            VisitMetrics(self.registry),
+            public_url,
+            trusted=[ip_network(one) for one in trusted],
         )
 
-    async def request(self, path: str, method: str = "GET", **headers: str) -> httpx.Response:
-        """One request, straight to the application; headers' names with underscores."""
-        transport = httpx.ASGITransport(app=self.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://go.example") as client:
+    async def request(
+        self, path: str, method: str = "GET", *, client: str = "127.0.0.1", **headers: str
+    ) -> httpx.Response:
+        """One request by `client`, straight to the application; headers' names with underscores."""
+        transport = httpx.ASGITransport(app=self.app, client=(client, 40312))
+        async with httpx.AsyncClient(transport=transport, base_url="http://go.example") as http:
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
-            return await client.request(method, path, headers={"accept": "*/*"} | sent)
+            return await http.request(method, path, headers={"accept": "*/*"} | sent)
 
     def counted(self, status: int, metric: str = "redirects_total") -> float:
         """How many requests were answered so."""

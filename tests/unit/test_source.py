@@ -118,6 +118,10 @@ def test_wheel_is_complete(sources: list[Path], tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
+    compiled = {name for name in inside if name.endswith((".so", ".pyd"))}
+    assert {name.split(".")[0] for name in compiled} == {
+        str(path.relative_to(ROOT).with_suffix("")) for path in sources if path.suffix == ".pyx"
+    }
     names = {str(path.relative_to(ROOT)) for path in sources}
     expected = {name for name in names if name.split("/")[0] in PACKAGES}
-    assert inside == expected | {"waypost/supervisor/envoy.yaml", "waypost/supervisor/waypost.pb"}
+    assert inside - compiled == expected | {"waypost/supervisor/envoy.yaml", "waypost/supervisor/waypost.pb"}

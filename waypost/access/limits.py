@@ -24,4 +24,4 @@ async def charge(limiter: Limiter, limit: LimitClass, identity: Identity, hits: 
     route = LimitEntry("route_class", limit.value)
     decision = await limiter.check(MESH_LIMIT_DOMAIN, [(route, whom) for whom in charged], hits)
     if not decision.allowed:
-        raise RateLimited(decision.rule, decision.retry_after)
+        raise RateLimited(decision.rule, decision.retry_after, decision.budget)

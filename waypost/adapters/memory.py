@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from native.limits import Algorithm, Limit, look, take
-from native.table import CounterKey, Table
+from native import Table
+from native.limits import Algorithm, Limit
+from native.request import Question
 from waypost.clock import SteadyClock
-from waypost.model import LimitDecision, LimitEntry
+from waypost.model import Budget, LimitDecision, LimitEntry
 
 # Far more than can be told apart in the short time that a ratelimiter is away; about 20 MB.
 _CAPACITY = 50_000
 
+_WINDOW_US = 60_000_000
 
 WORKSPACE = "workspace"
 
@@ -42,23 +44,24 @@ class MemoryLimiter:
 
     async def check(self, domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int = 1) -> LimitDecision:
         """Admits if every descriptor's bucket does, and charges them all then; a refusal charges none."""
-        now_us = self._clock_us()
-        wanted = [
-            (self._of_class.get(entries[0].value, self._limit) if entries else self._limit, self._key(domain, entries))
-            for entries in descriptors
+        questions = [
+            self._question(domain, entries, hits, index)
+            for index, entries in enumerate(descriptors)
             if not any(entry.key == WORKSPACE for entry in entries)
         ]
-        for limit, key in wanted:
-            decision = look(limit, self._table.find(key, now_us), min(hits, limit.limit), now_us)
-            if not decision.allowed:
-                return LimitDecision(False, self.RULE, (decision.retry_after_us or 0) / 1_000_000)
-        for limit, key in wanted:
-            take(limit, self._table.keep(key, limit, now_us), min(hits, limit.limit), now_us)
-        return LimitDecision(True)
+        verdict = self._table.decide(questions, self._clock_us())
+        if verdict.admitted:
+            return LimitDecision(True)
+        question, decision = next(one for one in zip(questions, verdict.decisions, strict=True) if not one[1].allowed)
+        retry_after = (decision.retry_after_us or 0) / 1_000_000
+        budget = Budget(question.limit.limit, _WINDOW_US / 1_000_000, decision.remaining, retry_after)
+        return LimitDecision(False, self.RULE, retry_after, budget=budget)
 
-    def _key(self, domain: str, entries: Sequence[LimitEntry]) -> CounterKey:
-        return self._table.key((self.RULE, domain), [text for e in entries for text in (e.key, e.value)])
+    def _question(self, domain: str, entries: Sequence[LimitEntry], hits: int, index: int) -> Question:
+        limit = self._of_class.get(entries[0].value, self._limit) if entries else self._limit
+        values = tuple(text for entry in entries for text in (entry.key, entry.value))
+        return Question((self.RULE, domain), values, limit, min(hits, limit.limit), index)
 
 
 def _bucket(per_minute: int) -> Limit:
-    return Limit(Algorithm.TOKEN_BUCKET, per_minute, 60_000_000)
+    return Limit(Algorithm.TOKEN_BUCKET, per_minute, _WINDOW_US)

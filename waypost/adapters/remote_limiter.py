@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from prometheus_client import CollectorRegistry, Counter
 
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.api.v1.rate_limit_service_pb2_grpc import RateLimitServiceStub
 from waypost.breaker import Breaker
 from waypost.errors import DependencyUnavailable
-from waypost.model import LimitDecision, LimitEntry
+from waypost.model import Budget, LimitDecision, LimitEntry
 from waypost.ports import Limiter
 from waypost.rpc.channel import outgoing_metadata
 
@@ -70,11 +71,7 @@ class RemoteLimiter:
                     self._breaker.failure()
             else:
                 self._breaker.success()
-                refused = next((status.rule for status in response.statuses if not status.allowed), "")
-                # A request that is never admitted is told of no time.
-                waits = response.allowed or response.HasField("retry_after")
-                retry_after = response.retry_after.ToTimedelta().total_seconds() if waits else None
-                return LimitDecision(response.allowed, refused, retry_after)
+                return _decision(response)
         return replace(await self._fallback.check(domain, descriptors, hits), degraded=True)
 
     async def probe(self) -> None:
@@ -84,6 +81,29 @@ class RemoteLimiter:
         except grpc.RpcError as error:
             # The driver's text names addresses, and health is shown to anyone.
             raise DependencyUnavailable("ratelimiter") from error
+
+
+def _decision(response: pb.CheckResponse) -> LimitDecision:
+    refusing = next((status for status in response.statuses if not status.allowed), None)
+    # A request that is never admitted is told of no time.
+    waits = response.allowed or response.HasField("retry_after")
+    retry_after = _seconds(response.retry_after) if waits else None
+    return LimitDecision(
+        response.allowed,
+        "" if refusing is None else refusing.rule,
+        retry_after,
+        budget=None if refusing is None else _budget(refusing),
+    )
+
+
+def _budget(status: pb.DescriptorStatus) -> Budget | None:
+    if not status.HasField("window"):
+        return None
+    return Budget(status.limit, _seconds(status.window), status.remaining, _seconds(status.reset_after))
+
+
+def _seconds(span: Duration) -> float:
+    return span.ToTimedelta().total_seconds()
 
 
 def _request(domain: str, descriptors: Sequence[Sequence[LimitEntry]], hits: int) -> pb.CheckRequest:

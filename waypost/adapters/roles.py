@@ -15,6 +15,7 @@ JOB_ROLES = (
     "waypost_sweeper",
     "waypost_identity",
     "waypost_operator",
+    "waypost_limiter",
 )
 """Made by migrations, without passwords."""
 

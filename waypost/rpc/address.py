@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import unquote
+
+from starlette.types import Scope
 
 from waypost.rpc.context import CallContext
 
@@ -19,12 +21,16 @@ def client_address(context: CallContext, trusted: Collection[Network]) -> str:
     """
     kind, _, rest = context.peer().partition(":")
     peer = _address(unquote(rest.rpartition(":")[0]).strip("[]")) if kind in ("ipv4", "ipv6") else None
-    if kind == "unix" or (peer is not None and any(peer in network for network in trusted)):
-        # Some proxies add a line of their own instead of going on with the client's: then the last line is theirs.
-        lines = [value for key, value in context.invocation_metadata() if key == "x-forwarded-for"]
-        named = _address(str(lines[-1]).rpartition(",")[2].strip()) if lines else None
-        peer = named or peer
-    return "local" if peer is None else masked(peer)
+    lines = (str(value) for key, value in context.invocation_metadata() if key == "x-forwarded-for")
+    return _believed(peer, kind == "unix", lines, trusted)
+
+
+def visitor_address(scope: Scope, trusted: Collection[Network]) -> str:
+    """As `client_address`, of an HTTP request."""
+    client = scope.get("client")
+    peer = None if client is None else _address(client[0])
+    lines = (value.decode("latin-1") for key, value in scope["headers"] if key == b"x-forwarded-for")
+    return _believed(peer, client is None, lines, trusted)
 
 
 def masked(address: IPv4Address | IPv6Address) -> str:
@@ -32,6 +38,18 @@ def masked(address: IPv4Address | IPv6Address) -> str:
     if isinstance(address, IPv6Address):
         return str(IPv6Network((int(address) >> 64 << 64, 64)))
     return str(address)
+
+
+def _believed(
+    peer: IPv4Address | IPv6Address | None, local: bool, forwarded: Iterable[str], trusted: Collection[Network]
+) -> str:
+    """The peer's address, or whom a trusted one names; `forwarded` are its lines of `x-forwarded-for`."""
+    if local or (peer is not None and any(peer in network for network in trusted)):
+        # Some proxies add a line of their own instead of going on with the client's: then the last line is theirs.
+        lines = list(forwarded)
+        named = _address(lines[-1].rpartition(",")[2].strip()) if lines else None
+        peer = named or peer
+    return "local" if peer is None else masked(peer)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

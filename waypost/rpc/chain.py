@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Protocol
 
 import grpc
@@ -95,8 +96,7 @@ class Observe:
         except RpcError as e:
             code, error = e.status.code, e.cause
             # The edge makes HTTP headers of these for JSON callers, who look for them there.
-            if e.status.retry_after is not None:
-                context.set_trailing_metadata([("retry-after", str(e.status.retry_after))])
+            context.set_trailing_metadata(list(e.status.headers.items()))
             if code is grpc.StatusCode.UNAUTHENTICATED:
                 context.set_trailing_metadata([("www-authenticate", CHALLENGE)])
             raise
@@ -232,15 +232,28 @@ class Deadline:
         return self._default
 
 
-def log_calls(logger: structlog.typing.FilteringBoundLogger, quiet: frozenset[str] = frozenset()) -> Listener:
+def log_calls(
+    logger: structlog.typing.FilteringBoundLogger,
+    quiet: frozenset[str] = frozenset(),
+    sampled: Mapping[str, int] = MappingProxyType({}),
+) -> Listener:
     """One line for each call; `quiet` methods (health, asked every second) only when they fail.
+
+    Of methods in `sampled` one line for each so many calls that went well, beside every failure, the first at once.
 
     A defect is logged with its traceback, which no caller ever sees.
     """
 
+    calls = dict.fromkeys(sampled, 0)
+
     def listen(record: CallRecord) -> None:
-        if record.method in quiet and record.code is grpc.StatusCode.OK:
-            return
+        if record.code is grpc.StatusCode.OK:
+            if record.method in quiet:
+                return
+            if record.method in calls:
+                calls[record.method] += 1
+                if calls[record.method] % sampled[record.method] != 1 % sampled[record.method]:
+                    return
         defect = record.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
         write = logger.error if defect else logger.info
         write(

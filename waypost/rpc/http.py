@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import uvicorn
@@ -34,6 +35,8 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 date_header=False,
+                # Who calls is for `waypost.rpc.address` to say, where anybody asks.
+                proxy_headers=False,
                 # Envoy closes idle connections earlier, so that it never writes into one that we are closing.
                 timeout_keep_alive=keep_alive,
                 timeout_graceful_shutdown=max(1, round(drain_seconds)),
@@ -47,8 +50,12 @@ class HttpServer(uvicorn.Server):
         yield
 
 
-def metrics_app(health: Health, metrics: Metrics) -> ASGIApp:
-    """`/health` (alive), `/ready` (503 while starting or draining), `/metrics` (Prometheus text)."""
+Page = Callable[[], Mapping[str, object]]
+"""Makes the JSON of a page that operators read."""
+
+
+def metrics_app(health: Health, metrics: Metrics, pages: Mapping[str, Page] = MappingProxyType({})) -> ASGIApp:
+    """`/health` (alive), `/ready` (503 while starting or draining), `/metrics` (Prometheus text), `pages` by path."""
 
     async def alive(_: Request) -> Response:
         return JSONResponse(health.snapshot())
@@ -60,4 +67,11 @@ def metrics_app(health: Health, metrics: Metrics) -> ASGIApp:
         body: Any = generate_latest(metrics.registry)
         return Response(body, media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(routes=[Route("/health", alive), Route("/ready", ready), Route("/metrics", scrape)])
+    def shown(page: Page) -> Callable[[Request], Awaitable[Response]]:
+        async def show(_: Request) -> Response:
+            return JSONResponse(page())
+
+        return show
+
+    own = [Route("/health", alive), Route("/ready", ready), Route("/metrics", scrape)]
+    return Starlette(routes=[*own, *(Route(path, shown(page)) for path, page in pages.items())])

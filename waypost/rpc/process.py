@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from waypost.access.policies import POLICIES
 from waypost.rpc import chain
 from waypost.rpc.health import Check, Health
-from waypost.rpc.http import HttpServer, metrics_app
+from waypost.rpc.http import HttpServer, Page, metrics_app
 from waypost.rpc.methods import MessageCap, MessageCaps, endpoint, method_table
 from waypost.rpc.ports import PortInUse, listen
 from waypost.rpc.server import HEALTH_CHECK, RpcServer, RpcServerOptions
@@ -84,7 +84,8 @@ class Service:
 
     A task is a coroutine function that runs until it is cancelled; one that ends or fails ends the process.
     `message_caps`: methods, by full name, whose requests may be larger (or smaller) than `settings.max_message_bytes`,
-    with their most bytes. `gate`: what each call passes last before its method: who calls, what they may do.
+    with their most bytes. `pages`: more pages of the metrics port, by path. `gate`: what each call passes last before
+    its method: who calls, what they may do. `sampled`: methods asked so often that only one call in so many is logged.
     """
 
     name: str
@@ -99,7 +100,9 @@ class Service:
     tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     on_ports: Callable[[Ports], None] | None = None
     message_caps: Mapping[str, MessageCap] = field(default_factory=dict)
+    pages: Mapping[str, Page] = field(default_factory=dict)
     gate: Sequence[chain.Middleware] = ()
+    sampled: Mapping[str, int] = field(default_factory=dict)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -148,7 +151,12 @@ class _Running:
         self._admission = chain.Admission(settings.max_in_flight, metrics, exempt=quiet)
         handler = chain.build(
             [
-                chain.Observe([chain.log_calls(self._log, quiet), chain.count_calls(metrics, frozenset(table.unary))]),
+                chain.Observe(
+                    [
+                        chain.log_calls(self._log, quiet, service.sampled),
+                        chain.count_calls(metrics, frozenset(table.unary)),
+                    ]
+                ),
                 chain.Errors(),
                 self._admission,
                 chain.Deadline(
@@ -170,7 +178,7 @@ class _Running:
                 message_seconds=settings.default_deadline_ms / 1000,
             ),
         )
-        self._metrics_server = HttpServer(metrics_app(self._health, metrics), drain_seconds=1)
+        self._metrics_server = HttpServer(metrics_app(self._health, metrics, service.pages), drain_seconds=1)
         self._web_server = (
             HttpServer(service.web(self._health), drain_seconds=settings.drain_seconds) if service.web else None
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import singledispatch
 
 import grpc
@@ -12,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from waypost import errors
 from waypost.api.v1.error_reason_pb2 import ErrorReason
+from waypost.limit_headers import limit_headers
 
 DOMAIN = "waypost"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -27,11 +29,21 @@ MAX_RETRY_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class RpcStatus:
-    """How a call ended when not well: code, the sentence for the caller, and typed details."""
+    """How a call ended when not well: code, the sentence for the caller, and typed details.
+
+    `limit_headers`: what HTTP has headers for, by lower-case name, of the limit that the caller is over.
+    """
 
     code: grpc.StatusCode
     message: str
     details: tuple[Message, ...]
+    limit_headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What HTTP callers look for in headers: when to try again, and how much they may do."""
+        again = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        return {**again, **self.limit_headers}
 
     @property
     def retry_after(self) -> int | None:
@@ -298,6 +310,7 @@ def _(error: errors.RateLimited) -> RpcStatus:
             *([] if error.retry_after is None else [_retry(error.retry_after)]),
             quota,
         ),
+        {} if error.budget is None else limit_headers(error.rule, error.budget),
     )
 
 

@@ -76,6 +76,7 @@ def edge_program(
         gateway_web=(settings.service_host, settings.gateway_web_port),
         ratelimiter_control=(settings.service_host, settings.control_port("ratelimiter")),
         trusted_hops=settings.trusted_hops,
+        ratelimiter_timeout_ms=settings.envoy_ratelimiter_timeout_ms,
         jwt=tokens.jwt if tokens is not None else None,
         tls=_tls(settings, data) if certificate is not None else None,
     )

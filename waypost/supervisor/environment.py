@@ -24,7 +24,10 @@ DATABASE_ROLES: Mapping[str, Mapping[str, str]] = {
         "WAYPOST_DATABASE_IDENTITY_URL": "waypost_identity",
         "WAYPOST_DATABASE_OPERATOR_URL": "waypost_operator",
     },
-    "ratelimiter": {"WAYPOST_DATABASE_IDENTITY_URL": "waypost_identity"},
+    "ratelimiter": {
+        "WAYPOST_DATABASE_IDENTITY_URL": "waypost_identity",
+        "WAYPOST_DATABASE_LIMITER_URL": "waypost_limiter",
+    },
     "workers": {
         "WAYPOST_DATABASE_SWEEPER_URL": "waypost_sweeper",
         "WAYPOST_DATABASE_IDENTITY_URL": "waypost_identity",

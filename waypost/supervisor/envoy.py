@@ -65,6 +65,8 @@ class EnvoyConfig:
     """With it, tokens that are not good are refused here."""
     tls: Tls | None = None
     """With it, HTTPS is what is served, and `http_port` only redirects there."""
+    ratelimiter_timeout_ms: int = 20
+    """After so long a call goes on without the rate limiter's answer."""
 
     def upstreams(self) -> dict[str, Address]:
         """The address of each cluster of the template, by the cluster's name."""
@@ -72,6 +74,7 @@ class EnvoyConfig:
             "gateway": self.gateway_control,
             "gateway_web": self.gateway_web,
             "ratelimiter": self.ratelimiter_control,
+            "limits": self.ratelimiter_control,
         }
 
 
@@ -89,6 +92,8 @@ def render(template: str, config: EnvoyConfig) -> str:
         manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
         transcoder = _named(manager["http_filters"], "envoy.filters.http.grpc_json_transcoder")
         transcoder["typed_config"]["proto_descriptor"] = str(config.descriptor_set.absolute())
+        guard = _named(manager["http_filters"], "envoy.filters.http.ratelimit")["typed_config"]
+        guard["timeout"] = f"{config.ratelimiter_timeout_ms / 1000:g}s"
         if config.trusted_hops:
             _believe(manager, config.trusted_hops)
         for name, address in config.upstreams().items():

@@ -103,6 +103,13 @@ class SupervisorSettings(JwtSettings):
         description="Proxies in front of Envoy whose x-forwarded-for is believed; 0: Envoy faces the callers itself.",
     )
     envoy_concurrency: int = _number("WAYPOST_ENVOY_CONCURRENCY", 1, "Worker threads of Envoy.", ge=1, le=1024)
+    envoy_ratelimiter_timeout_ms: int = _number(
+        "WAYPOST_ENVOY_RATELIMITER_TIMEOUT_MS",
+        20,
+        "Longest wait of Envoy for the ratelimiter before a call goes on without its answer, in milliseconds.",
+        ge=1,
+        le=5000,
+    )
     drain_seconds: float = _number(
         "WAYPOST_DRAIN_SECONDS",
         10.0,

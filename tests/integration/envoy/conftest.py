@@ -31,6 +31,11 @@ class Mesh:
     def limits(self) -> Script:
         return self.ratelimiter.script
 
+    @property
+    def guard(self) -> Script:
+        """What Envoy asks the rate limiter before it passes a call on."""
+        return self.ratelimiter.guard
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running_mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
@@ -42,6 +47,8 @@ async def running_mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
             gateway_control=("127.0.0.1", gateway.port),
             gateway_web=("127.0.0.1", web.port),
             ratelimiter_control=("127.0.0.1", ratelimiter.port),
+            # A slow machine is not to be taken for a limiter that is away.
+            ratelimiter_timeout_ms=5000,
         )
         async with edges.running(config, folder) as edge:
             yield Mesh(edge, gateway, ratelimiter, web)
@@ -51,5 +58,6 @@ async def running_mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 def mesh(running_mesh: Mesh) -> Mesh:
     running_mesh.links.reset()
     running_mesh.limits.reset()
+    running_mesh.guard.reset()
     running_mesh.web.reset()
     return running_mesh

@@ -83,6 +83,14 @@ def test_admin_stays_on_loopback_whatever_the_listener_does() -> None:
     assert admin["address"]["socket_address"]["address"] == "127.0.0.1"
 
 
+def test_the_wait_for_the_rate_limiter_can_be_told() -> None:
+    rendered = envoy.render(TEMPLATE, EnvoyConfig(Path("/x.pb"), ratelimiter_timeout_ms=1500))
+    changed = set(leaves(yaml.safe_load(rendered))) - set(
+        leaves(yaml.safe_load(envoy.render(TEMPLATE, EnvoyConfig(Path("/x.pb")))))
+    )
+    assert [(path[-1], value) for path, value in changed] == [("timeout", "1.5s")]
+
+
 def test_only_names_are_resolved() -> None:
     config = EnvoyConfig(Path("/x.pb"), gateway_control=("gateway", 1), ratelimiter_control=("::1", 2))
     clusters = {c["name"]: c for c in yaml.safe_load(envoy.render(TEMPLATE, config))["static_resources"]["clusters"]}
@@ -90,6 +98,7 @@ def test_only_names_are_resolved() -> None:
         "gateway": "STRICT_DNS",
         "gateway_web": "STATIC",
         "ratelimiter": "STATIC",
+        "limits": "STATIC",
     }
 
 
@@ -124,6 +133,7 @@ def test_details_for_grpc_callers_are_statuses() -> None:
             seen.append((status.code, info.reason, dict(info.metadata)))
     assert seen == [
         (12, "ERROR_REASON_UNKNOWN_METHOD", {}),
+        (8, "ERROR_REASON_RATE_LIMITED", {"limit": "masked_remote_address"}),
         (16, "ERROR_REASON_UNAUTHENTICATED", {}),
         (4, "ERROR_REASON_DEADLINE_EXCEEDED", {}),
         (14, "ERROR_REASON_DEPENDENCY_UNAVAILABLE", {"dependency": "ratelimiter"}),

@@ -71,7 +71,7 @@ async def test_false_and_durations(mesh: Mesh) -> None:
     async with mesh.edge.client() as client:
         body = {"domain": "d", "descriptors": [{"entries": [{"key": "k", "value": "v"}]}]}
         response = await client.post("/api/v1/ratelimit/check", json=body)
-    assert response.json() == {"allowed": False, "statuses": [], "retry_after": "1.500s"}
+    assert response.json() == {"allowed": False, "statuses": [], "retry_after": "1.500s", "degraded": False}
     request = mesh.limits.calls[0].request
     assert isinstance(request, limits_pb.CheckRequest)
     assert request.descriptors[0].entries[0].value == "v"

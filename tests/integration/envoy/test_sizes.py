@@ -16,6 +16,8 @@ from tests.integration.envoy.conftest import Mesh
 from tests.integration.envoy.upstreams import control_port
 from waypost.api.v1 import link_service_pb2 as pb
 from waypost.api.v1 import link_service_pb2_grpc as pb_grpc
+from waypost.api.v1 import rate_limit_service_pb2 as limits_pb
+from waypost.api.v1 import rate_limit_service_pb2_grpc as limits_grpc
 from waypost.rpc.channel import MAX_ANSWER_BYTES, channel
 from waypost.supervisor.envoy import EnvoyConfig
 
@@ -149,3 +151,29 @@ async def test_a_full_batch_outlasts_a_restart_too(tmp_path: Path, keyed: bool) 
             assert await http == 200
             assert await rpc == 0
             assert len(gateway.script.calls) == 2
+
+
+async def test_batches_of_questions_about_limits_are_as_large(mesh: Mesh) -> None:
+    value = "x" * (3 * MIB - 40)
+    entry = limits_pb.RateLimitEntry(key="k", value=value)
+    question = limits_pb.CheckRequest(descriptors=[limits_pb.RateLimitDescriptor(entries=[entry])])
+    largest = limits_pb.BatchCheckRequest(requests=[question])
+    largest.requests[0].domain = "d" * (3 * MIB - largest.ByteSize() - 2)
+    assert largest.ByteSize() == 3 * MIB
+    async with mesh.edge.channel() as edge, mesh.edge.client() as client:
+        stub = limits_grpc.RateLimitServiceStub(edge)
+        await stub.BatchCheck(largest)
+        for call, most in (
+            (stub.BatchCheck(limits_pb.BatchCheckRequest(requests=[*largest.requests, question])), "3,145,728"),
+            (stub.Check(question), "65,536"),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call
+            found, info = status.from_error(raised.value)
+            assert (info.reason, found.message) == (TOO_LARGE, f"the message is larger than {most} bytes")
+        path = "/api/v1/ratelimit/check:batch"
+        body = b'{"requests":[]}'
+        assert (await client.post(path, content=body + b" " * (3 * MIB - len(body)), headers=JSON)).status_code == 200
+        answer = await client.post(path, content=b" " * (3 * MIB + 1), headers=JSON)
+        status.check_json(answer, 413, 8, TOO_LARGE)
+    assert [call.method for call in mesh.limits.calls] == ["BatchCheck"] * 2

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from envoy.service.ratelimit.v3 import rls_pb2, rls_pb2_grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
@@ -81,14 +82,30 @@ class Scripted(grpc.GenericRpcHandler):
         )
 
 
+class Guard(rls_pb2_grpc.RateLimitServiceServicer):  # type: ignore[misc]  # its package has no types
+    """Envoy's own questions: each is admitted unless a script's `ShouldRateLimit` says otherwise."""
+
+    def __init__(self) -> None:
+        self.script = Script()
+
+    async def ShouldRateLimit(self, request: rls_pb2.RateLimitRequest, context: Context) -> rls_pb2.RateLimitResponse:
+        admitted = rls_pb2.RateLimitResponse(overall_code=rls_pb2.RateLimitResponse.OK)
+        answer: rls_pb2.RateLimitResponse = await self.script.play("ShouldRateLimit", request, context, admitted)
+        return answer
+
+
 @dataclass
 class ControlPort:
-    """A gRPC server like a service's control port: its API, health and reflection."""
+    """A gRPC server like a service's control port: its API, health and reflection, and what Envoy asks a rate limiter.
+
+    `script` is the API's; `guard` has Envoy's questions.
+    """
 
     server: grpc.aio.Server
     port: int
     script: Script
     health: health.aio.HealthServicer
+    guard: Script
 
 
 @contextlib.asynccontextmanager
@@ -97,6 +114,8 @@ async def control_port(port: int = 0) -> AsyncIterator[ControlPort]:
     script = Script()
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 8 << 20)])
     server.add_generic_rpc_handlers((Scripted(script),))
+    guard = Guard()
+    rls_pb2_grpc.add_RateLimitServiceServicer_to_server(guard, server)
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection(["waypost.api.v1.LinkService", reflection.SERVICE_NAME], server)
@@ -104,7 +123,7 @@ async def control_port(port: int = 0) -> AsyncIterator[ControlPort]:
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     try:
-        yield ControlPort(server, bound, script, servicer)
+        yield ControlPort(server, bound, script, servicer, guard.script)
     finally:
         await server.stop(None)
 

@@ -8,6 +8,7 @@ import pytest
 
 from waypost.access.failures import Failures
 from waypost.errors import DependencyUnavailable, RateLimited, Unauthenticated
+from waypost.model import Budget
 
 
 class Time:
@@ -57,11 +58,25 @@ def test_it_comes_back_evenly_and_the_refusal_says_when() -> None:
     with pytest.raises(RateLimited) as caught:
         failures.check("192.0.2.1")
     assert caught.value.rule == "failed_credentials"
+    assert caught.value.budget == Budget(60, 60.0, 0, 1.0)
     assert caught.value.retry_after == pytest.approx(1.0, abs=0.01)
     time.now += 1_000_000
     assert admitted(failures, "192.0.2.1") == 1
     time.now += 60_000_000
     assert admitted(failures, "192.0.2.1") == 60
+
+
+def test_another_kind_of_failure_has_its_own_name() -> None:
+    failures = Failures(1, Time(), rule="unknown_codes")
+    failures.begin("192.0.2.1")
+    with pytest.raises(RateLimited) as caught:
+        failures.begin("192.0.2.1")
+    assert caught.value.rule == "unknown_codes"
+    failures.end("192.0.2.1", failed=False)
+    failures.begin("192.0.2.1")
+    failures.end("192.0.2.1", failed=True)
+    with pytest.raises(RateLimited):
+        failures.begin("192.0.2.1")
 
 
 def test_what_is_wrong_beyond_the_bound_is_not_counted_against_the_future() -> None:

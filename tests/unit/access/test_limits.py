@@ -12,11 +12,12 @@ from waypost.access.identity import MESH, Identity
 from waypost.access.limits import charge
 from waypost.access.policies import LimitClass
 from waypost.errors import RateLimited
-from waypost.model import DEFAULT_WORKSPACE, LimitDecision, LimitEntry
+from waypost.model import DEFAULT_WORKSPACE, Budget, LimitDecision, LimitEntry
 
 OWN = LimitEntry("workspace", str(as_owner().workspace_id))
 
 
+BUDGET = Budget(30, 60.0, 0, 2.5)
 WORKSPACE = LimitEntry("workspace", str(DEFAULT_WORKSPACE))
 
 
@@ -60,8 +61,8 @@ async def test_who_calls_from_elsewhere_is_charged_the_same() -> None:
 
 async def test_a_refusal_says_by_which_rule_and_until_when() -> None:
     with pytest.raises(RateLimited) as caught:
-        await charge(Limiter(LimitDecision(False, "reads", 2.5)), LimitClass.READ, as_owner())
-    assert (caught.value.rule, caught.value.retry_after) == ("reads", 2.5)
+        await charge(Limiter(LimitDecision(False, "reads", 2.5, budget=BUDGET)), LimitClass.READ, as_owner())
+    assert (caught.value.rule, caught.value.retry_after, caught.value.budget) == ("reads", 2.5, BUDGET)
 
 
 async def test_a_limiter_that_is_away_decides_as_it_does_without_the_others() -> None:

@@ -15,11 +15,13 @@ from waypost.access.policies import POLICIES, LimitClass, Objects, Policy
 WORKSPACE: dict[LimitClass, list[str]] = {LimitClass.REPORT: []}
 """What is no workspace's is not limited by one."""
 METHODS = sorted(map(full_name, methods()))
+ENVOYS_OWN = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+"""The one method that is not of our contract."""
 
 
 def test_every_method_of_the_contract_has_a_policy_and_every_policy_a_method() -> None:
     assert METHODS
-    assert sorted(POLICIES) == METHODS
+    assert sorted(POLICIES) == sorted([*METHODS, ENVOYS_OWN])
 
 
 def test_the_table_cannot_be_changed() -> None:
@@ -55,7 +57,13 @@ def test_what_is_open_to_everybody_is_exactly_this() -> None:
         "GetCaller",
         "ReportLink",
     }
-    assert [name for name, policy in POLICIES.items() if policy.inside] == ["/waypost.api.v1.RateLimitService/Check"]
+    limits = "/waypost.api.v1.RateLimitService"
+    assert {name for name, policy in POLICIES.items() if policy.inside} == {
+        f"{limits}/Check",
+        f"{limits}/BatchCheck",
+        f"{limits}/Explain",
+        ENVOYS_OWN,
+    }
 
 
 def test_who_changes_something_is_not_let_in_by_a_right_to_read() -> None:
@@ -76,7 +84,11 @@ def test_every_scope_is_asked_for_by_some_method() -> None:
     assert {policy.scope for policy in POLICIES.values()} - {None} == set(Scope)
 
 
-def test_every_limit_class_has_rules_for_strangers_for_who_is_known_and_for_workspaces() -> None:
+CHARGED = ("remote_address", "principal", "workspace")
+"""What the gateway charges a call to; the edge knows the address alone (`masked_remote_address`)."""
+
+
+def test_every_limit_class_has_rules_for_strangers_for_who_is_known_for_workspaces_and_at_the_edge() -> None:
     rules = yaml.safe_load(files("ratelimiter").joinpath("limits/waypost.yaml").read_text())
     assert rules["domain"] == "waypost"
     found = {
@@ -84,7 +96,7 @@ def test_every_limit_class_has_rules_for_strangers_for_who_is_known_and_for_work
         for rule in rules["descriptors"]
         if rule["key"] == "route_class"
     }
-    expected = {limit.value: {"remote_address", "principal", "workspace"} for limit in LimitClass}
+    expected = {limit.value: {*CHARGED, "masked_remote_address"} for limit in LimitClass}
     del expected[LimitClass.NONE.value]
     # Reports are anybody's, of any link.
     expected[LimitClass.REPORT.value].remove("workspace")

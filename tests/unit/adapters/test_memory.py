@@ -8,7 +8,7 @@ import pytest
 
 from waypost.adapters import memory
 from waypost.adapters.memory import MemoryLimiter
-from waypost.model import LimitDecision, LimitEntry
+from waypost.model import Budget, LimitDecision, LimitEntry
 
 MINUTE = 60_000_000
 
@@ -25,6 +25,11 @@ class Time:
 
 def by_address(address: str, route_class: str = "create") -> list[LimitEntry]:
     return [LimitEntry("route_class", route_class), LimitEntry("remote_address", address)]
+
+
+def refused(remaining: int = 0) -> LimitDecision:
+    """The answer to one hit too many, in a bucket of `World`'s."""
+    return LimitDecision(False, "local", 10.0, budget=Budget(6, 60.0, remaining, 10.0))
 
 
 class World:
@@ -46,7 +51,7 @@ class World:
 async def test_as_many_at_once_as_in_a_minute() -> None:
     world = World()
     await world.spend(6)
-    assert await world.check() == LimitDecision(False, "local", 10.0)
+    assert await world.check() == refused()
 
 
 async def test_who_waits_as_told_is_admitted_and_no_sooner() -> None:
@@ -81,17 +86,17 @@ async def test_bucket_holds_no_more_after_a_long_time() -> None:
 async def test_several_hits() -> None:
     world = World()
     assert (await world.check(hits=4)).allowed
-    assert await world.check(hits=3) == LimitDecision(False, "local", 10.0)
+    assert await world.check(hits=3) == refused(remaining=2)
     assert (await world.check(hits=2)).allowed
 
 
 async def test_more_hits_than_the_bucket_holds_take_a_full_one() -> None:
     world = World()
     assert (await world.check(hits=1)).allowed
-    assert await world.check(hits=7) == LimitDecision(False, "local", 10.0)
+    assert await world.check(hits=7) == refused(remaining=5)
     world.time.now += MINUTE
     assert (await world.check(hits=1000)).allowed
-    assert await world.check(hits=1) == LimitDecision(False, "local", 10.0)
+    assert await world.check(hits=1) == refused()
 
 
 async def test_callers_do_not_share() -> None:
@@ -137,11 +142,12 @@ async def test_memory_is_bounded_and_nobody_is_forgiven() -> None:
         assert not (await world.check(by_address(f"10.0.0.{number}"))).allowed
 
 
-async def test_a_key_that_is_asked_twice_at_once_is_charged_as_far_as_it_has_something() -> None:
+async def test_a_key_that_is_asked_twice_at_once_needs_enough_for_both() -> None:
     world = World()
     await world.spend(5)
-    assert (await world.check(by_address("192.0.2.7"), by_address("192.0.2.7"))).allowed
-    assert await world.check() == LimitDecision(False, "local", 10.0)
+    assert not (await world.check(by_address("192.0.2.7"), by_address("192.0.2.7"))).allowed
+    await world.spend(1)
+    assert await world.check() == refused()
 
 
 async def test_time_of_day_is_of_no_account(monkeypatch: pytest.MonkeyPatch) -> None:

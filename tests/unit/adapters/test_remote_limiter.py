@@ -18,7 +18,7 @@ from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.api.v1 import rate_limit_service_pb2_grpc as pb_grpc
 from waypost.breaker import Breaker, BreakerState
 from waypost.errors import DependencyUnavailable
-from waypost.model import LimitDecision, LimitEntry
+from waypost.model import Budget, LimitDecision, LimitEntry
 from waypost.rpc.channel import channel
 from waypost.rpc.context import CURRENT, CallContext
 
@@ -74,7 +74,7 @@ class World:
     """A remote limiter, its server and its fallback; the breaker opens at three and looks again after five seconds."""
 
     def __init__(self, link: grpc.aio.Channel, timeout: float) -> None:
-        self.script = Script()
+        self.script = Script()  # type: ignore[abstract]  # nothing else is asked
         self.fallback = Fallback()
         self.now = 0.0
         self.breaker = Breaker(failures=3, retry_after=5.0, monotonic=lambda: self.now)
@@ -150,6 +150,19 @@ async def test_refusal_names_the_rule_that_refuses() -> None:
         w.script.answer = refuse
         assert await w.check() == LimitDecision(False, "two", 1.500001, degraded=False)
         assert w.breaker.state is BreakerState.CLOSED
+
+
+async def test_refusal_tells_what_is_known_of_the_limit_that_refuses() -> None:
+    refusing = pb.DescriptorStatus(allowed=False, rule="two", limit=30, remaining=1)
+    refusing.window.FromSeconds(60)
+    refusing.reset_after.FromMilliseconds(2500)
+
+    async def refuse(context: Any) -> pb.CheckResponse:
+        return pb.CheckResponse(allowed=False, statuses=[pb.DescriptorStatus(allowed=True, rule="one"), refusing])
+
+    async with world() as w:
+        w.script.answer = refuse
+        assert (await w.check(hits=2)).budget == Budget(30, 60.0, 1, 2.5)
 
 
 async def test_refusal_that_names_no_time_is_for_ever() -> None:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from gateway.filters import parse_filter, parse_order
 from gateway.listing import list_query, next_page_token
-from gateway.page_tokens import BINDING_BYTES, MAX_TOKEN_CHARS, binding_of, decode, encode
+from gateway.page_tokens import BINDING_BYTES, binding_of, decode, encode
 from waypost.errors import InvalidFields
 from waypost.listing import Cursor, LinkFilter, ListQuery, Order, OrderField
+from waypost.page_tokens import MAX_TOKEN_CHARS
 
 WORKSPACE = UUID(int=1)
 BY_TIME = binding_of(WORKSPACE, LinkFilter(), Order())

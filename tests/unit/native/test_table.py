@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import native.table
 from native.limits import Algorithm, Decision, Limit, State, at, spend, used
-from native.request import Question
+from native.request import Mode, Question
 from native.table import PROBES, Table
-from tests.unit.native.twins import AnyTable, both_tables
+from tests.unit.native.twins import TABLES, AnyTable, both_tables
 
 NOW_US = 1_700_000_000_000_000
 SECOND_US = 1_000_000
@@ -155,8 +157,9 @@ def test_a_changed_limit_applies_to_counters_that_exist(make: type[AnyTable]) ->
     hit(table, "a", 3)
     wider = Limit(Algorithm.FIXED_WINDOW, 5, SECOND_US)
     assert hit(table, "a", limit=wider).remaining == 1
-    widest = Limit(Algorithm.FIXED_WINDOW, 9, SECOND_US)
-    assert hit(table, "a", limit=widest, hits=0).remaining == 5
+    widest = Limit(Algorithm.FIXED_WINDOW, 11, SECOND_US)
+    assert hit(table, "a", limit=widest).remaining == 6
+    # By the numbers that it was charged under last, less than half is used.
     assert hit(table, "b").allowed
     assert table.evictions == 1
 
@@ -300,3 +303,75 @@ def test_filling_the_table_gains_nothing(
             flood += 1
             hit(table, f"flood {flood}", rule=flooding_rule, limit=limit, now_us=now_us)
     assert used(limit, at(limit, own, NOW_US)) <= limit.capacity
+
+
+@both_tables
+def test_a_request_may_give_up_its_own_counters(make: type[AnyTable]) -> None:
+    table = make(2)
+    wide = Limit(Algorithm.FIXED_WINDOW, 100, SECOND_US)
+    questions = [Question(RULE, (str(number),), wide, 5, number) for number in range(6)]
+    assert table.decide(questions, NOW_US).admitted
+    assert (len(table), table.evictions) == (2, 4)
+    # What they held counts against whoever comes.
+    assert left(table, "new", RULE, wide) <= 95
+    assert table.decide([*questions, *questions], NOW_US).admitted
+    assert not table.decide([question._replace(hits=100) for question in questions[:1]], NOW_US).admitted
+
+
+@both_tables
+def test_a_counter_that_is_reset_begins_afresh(make: type[AnyTable]) -> None:
+    table = make()
+    hit(table, "a", 3)
+    assert table.reset(RULE, ("address", "a"))
+    assert not table.reset(RULE, ("address", "b"))
+    assert not table.reset(("unknown",), ("address", "a"))
+    assert hit(table, "a", 3).allowed
+
+
+@both_tables
+def test_what_is_taken_is_charged_whatever_the_limit_says(make: type[AnyTable]) -> None:
+    table = make()
+    question = Question(RULE, ("address", "a"), LIMIT, 2)
+    table.take([question, question], NOW_US)
+    assert left(table, "a", RULE, LIMIT) == 0
+    table.take([question._replace(hits=-1)], NOW_US)
+    assert left(table, "a", RULE, LIMIT) == 1
+
+
+@both_tables
+def test_a_counter_in_the_overflow_counts_uncapped_in_reference_mode(make: type[AnyTable]) -> None:
+    table = make(1)
+    hit(table, "a", 3)
+    question = Question(("reference",), ("b",), LIMIT, 5, mode=Mode.REFERENCE)
+    assert not table.decide([question], NOW_US).admitted
+    # Another newcomer meets the same counter.
+    assert table.decide([question._replace(hits=-2, values=("c",))], NOW_US).decisions[0].remaining == 0
+    assert table.decide([question._replace(hits=-2)], NOW_US).decisions[0].remaining == 2
+
+
+@both_tables
+def test_a_table_knows_its_size(make: type[AnyTable]) -> None:
+    table = make(1000)
+    assert table.capacity == 1000
+    assert 48_000 < table.memory_bytes < 1_000_000
+    with pytest.raises(TypeError):
+        make("many")  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 2**32))
+def test_a_full_compiled_table_forgives_nothing(seed: int) -> None:
+    """As above, in a table of several groups, in which most keys have nowhere to go."""
+    if "compiled" not in TABLES:
+        pytest.skip("the compiled core is not there")
+    random = Random(seed)
+    table = TABLES["compiled"](40)
+    own: dict[tuple[int, int], State] = {}
+    now_us = NOW_US
+    for _ in range(400):
+        now_us += random.choice([0, 0, 0, 1000, 50_000])
+        client, kind = random.randrange(30), random.randrange(len(LIMITS))
+        value = f"{client}" if random.random() < 0.5 else f"flood {random.random()}"
+        hits = random.randint(1, 3)
+        if hit(table, value, hits, rule=(str(kind),), limit=LIMITS[kind], now_us=now_us).allowed and value.isdigit():
+            assert spend(LIMITS[kind], own.setdefault((client, kind), State()), hits, now_us).allowed
+        assert len(table) <= 40

@@ -19,11 +19,13 @@ try:
     import native._table
 
     # Where the core cannot be compiled the product runs without it; `test_compiled.py` fails then, and alone.
-    CORES = {"plain": native.limits, "compiled": native._limits}
-    TABLES = {"plain": native.table.Table, "compiled": native._table.Table}
+    COMPILED: dict[str, tuple[Any, Any]] = {"compiled": (native._limits, native._table.Table)}
 except ImportError:
-    CORES = {"plain": native.limits}
-    TABLES = {"plain": native.table.Table}
+    COMPILED = {}
+
+TWINS = {"plain": (native.limits, native.table.Table)} | COMPILED
+CORES = {name: core for name, (core, _) in TWINS.items()}
+TABLES = {name: table for name, (_, table) in TWINS.items()}
 
 both_cores = pytest.mark.parametrize("core", CORES.values(), ids=CORES)
 """Runs a test with the functions of `native.limits`, plain and compiled."""

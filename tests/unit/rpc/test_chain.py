@@ -264,3 +264,29 @@ async def test_calls_do_not_hold_each_other_up() -> None:
     codes = [link_service_pb2.Link.FromString(answer).short_code for answer in await asyncio.gather(*calls)]
     assert codes == [f"code{n}" for n in range(50)]
     await until(lambda: whole.admission.in_flight == 0)
+
+
+def call_record(method: str, code: grpc.StatusCode = grpc.StatusCode.OK) -> CallRecord:
+    return CallRecord(method, code, 0.001, 1, 1, "id", "peer", None, "mesh")
+
+
+def test_of_sampled_methods_the_first_and_each_so_many_are_logged_and_every_failure() -> None:
+    with structlog.testing.capture_logs() as lines:
+        listen = chain.log_calls(structlog.get_logger(), frozenset(), {GET_LINK: 3})
+        for _ in range(7):
+            listen(call_record(GET_LINK))
+        listen(call_record(GET_LINK, grpc.StatusCode.NOT_FOUND))
+        listen(call_record(OTHER))
+    assert [(line["rpc"], line["code"]) for line in lines] == [
+        *[(GET_LINK, "OK")] * 3,
+        (GET_LINK, "NOT_FOUND"),
+        (OTHER, "OK"),
+    ]
+
+
+def test_a_sample_of_one_is_every_call() -> None:
+    with structlog.testing.capture_logs() as lines:
+        listen = chain.log_calls(structlog.get_logger(), frozenset(), {GET_LINK: 1})
+        for _ in range(3):
+            listen(call_record(GET_LINK))
+    assert len(lines) == 3

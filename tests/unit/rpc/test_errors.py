@@ -19,9 +19,11 @@ from tests.support.service import (
     status_of,
     trailers_of,
 )
+from tests.support.structured_fields import told_limit
 from waypost import errors
 from waypost.api.v1.link_service_pb2_grpc import LinkServiceServicer
 from waypost.errors import FieldViolation, WaypostError
+from waypost.model import Budget
 from waypost.rpc import chain
 from waypost.rpc.context import CallContext
 from waypost.rpc.status import RpcError, to_status
@@ -237,6 +239,28 @@ async def test_retry_info_has_the_time_to_wait() -> None:
     assert details_of(status_of(refusal))["RetryInfo"].retry_delay.ToTimedelta().total_seconds() == 2.5
     # For JSON callers the edge makes an HTTP header of it: whole seconds, rounded up.
     assert trailers_of(refusal)["retry-after"] == "3"
+
+
+def texts_of(refusal: grpc.aio.AioRpcError) -> dict[str, str]:
+    """Its metadata, without what is binary."""
+    return {name: value for name, value in trailers_of(refusal).items() if isinstance(value, str)}
+
+
+async def test_a_caller_over_the_limit_is_told_of_it_in_headers_too() -> None:
+    links = Links()
+    links.script.get_link = fail(errors.RateLimited("create", 2.5, Budget(30, 60.0, 0, 2.5)))
+    async with running(links) as service:
+        refusal = await service.refusal()
+    assert told_limit(texts_of(refusal)) == ("create", 30, 60, 0, 3)
+
+
+async def test_who_never_gets_that_many_is_told_of_no_time() -> None:
+    links = Links()
+    links.script.get_link = fail(errors.RateLimited("create", None, Budget(30, 60.0, 30, 0.0)))
+    async with running(links) as service:
+        refusal = await service.refusal()
+    assert "retry-after" not in trailers_of(refusal)
+    assert told_limit(texts_of(refusal)) == ("create", 30, 60, 30, 0)
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -1.0, 1e30])

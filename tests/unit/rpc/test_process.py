@@ -142,12 +142,12 @@ def test_what_kubernetes_injects_for_services_is_passed_over() -> None:
 
 
 def test_a_setting_that_has_no_effect_yet_is_said() -> None:
-    with started("-m", "ratelimiter", **FREE, WAYPOST_REDIS_URL="redis://h") as process:
+    with started("-m", "ratelimiter", **FREE, WAYPOST_AMQP_URL="amqp://h") as process:
         line = process.wait_for("setting without effect")
         process.wait_for("ready")
     assert (line["level"], line["detail"]) == (
         "warning",
-        "WAYPOST_REDIS_URL has no effect in this version: it is kept for Redis",
+        "WAYPOST_AMQP_URL has no effect in this version: it is kept for RabbitMQ",
     )
 
 

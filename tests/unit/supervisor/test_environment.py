@@ -17,7 +17,7 @@ NAMES = {
     },
     "ratelimiter": {
         "WAYPOST_HOST", "WAYPOST_RATELIMITER_CONTROL_PORT", "WAYPOST_LIMITS_DIR", "WAYPOST_DATABASE_URL",
-        "WAYPOST_DATABASE_IDENTITY_URL", "WAYPOST_KEY_PEPPER",
+        "WAYPOST_DATABASE_IDENTITY_URL", "WAYPOST_DATABASE_LIMITER_URL", "WAYPOST_KEY_PEPPER",
     },
     "workers": {
         "WAYPOST_WORKERS_CONTROL_PORT", "WAYPOST_DATABASE_URL", "WAYPOST_DATABASE_SWEEPER_URL",
@@ -31,6 +31,7 @@ URLS = {
     "waypost_relay": "postgresql://waypost_relay:y@/waypost",
     "waypost_identity": "postgresql://waypost_identity:i@/waypost",
     "waypost_operator": "postgresql://waypost_operator:o@/waypost",
+    "waypost_limiter": "postgresql://waypost_limiter:l@/waypost",
 }
 PEPPER = "p" * 32
 
@@ -45,6 +46,7 @@ def test_a_service_never_sees_the_database_urls_of_another() -> None:
     assert seen["gateway"]["WAYPOST_DATABASE_API_URL"] == URLS["waypost_api"]
     assert seen["gateway"]["WAYPOST_DATABASE_REDIRECT_URL"] == URLS["waypost_redirect"]
     assert seen["gateway"]["WAYPOST_DATABASE_OPERATOR_URL"] == URLS["waypost_operator"]
+    assert seen["ratelimiter"]["WAYPOST_DATABASE_LIMITER_URL"] == URLS["waypost_limiter"]
     assert seen["workers"]["WAYPOST_DATABASE_SWEEPER_URL"] == URLS["waypost_sweeper"]
     for service, env in seen.items():
         secrets = {value for value in env.values() if value.startswith("postgresql://")}

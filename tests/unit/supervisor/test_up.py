@@ -41,8 +41,8 @@ def test_what_has_no_effect_is_said(tmp_path: Path, capsys: pytest.CaptureFixtur
     def fail(*_: object) -> None:
         raise CannotStart("enough")
 
-    up({**environment(tmp_path), "WAYPOST_REDIS_URL": "redis://"}, fail)  # type: ignore[arg-type]
-    assert "WAYPOST_REDIS_URL has no effect" in capsys.readouterr().err
+    up({**environment(tmp_path), "WAYPOST_AMQP_URL": "amqp://"}, fail)  # type: ignore[arg-type]
+    assert "WAYPOST_AMQP_URL has no effect" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from gateway.filters import parse_filter, parse_order
 from waypost.abuse import Place
 from waypost.errors import InvalidFields
 from waypost.listing import Cursor
+from waypost.page_tokens import seal, unseal
 
 AT = datetime(2026, 3, 4, 5, 6, 7, 891011, tzinfo=UTC)
 REPORT = Place(AT, str(UUID(int=7)))
@@ -67,9 +68,9 @@ def test_other_texts_are_no_tokens(text: str) -> None:
             Cursor(AT, 5),
             links.binding_of(UUID(int=1), parse_filter(""), parse_order("")),
         ),
-        links.seal(b""),
-        links.seal(b"\x08"),
-        links.seal(b"\x08" + b"x" * 15),
+        seal(b""),
+        seal(b"\x08"),
+        seal(b"\x08" + b"x" * 15),
     ],
 )
 def test_what_is_near_a_token_is_none(token: str) -> None:
@@ -83,11 +84,11 @@ def test_a_forged_id_is_refused(id: str) -> None:
 
 
 def test_a_forged_time_is_refused() -> None:
-    body = bytearray(links.unseal(TOKEN))
+    body = bytearray(unseal(TOKEN))
     for number in (2**63 - 1, -(2**63)):
         body[9:17] = struct.pack(">q", number)
-        assert refusal(links.seal(bytes(body))).startswith(NO_TOKEN)
-    assert refusal(links.seal(bytes(body[:17]) + b"\xff" * 36), "blocked").startswith(OTHER)
+        assert refusal(seal(bytes(body))).startswith(NO_TOKEN)
+    assert refusal(seal(bytes(body[:17]) + b"\xff" * 36), "blocked").startswith(OTHER)
 
 
 def test_numbers_of_rows() -> None:

@@ -19,6 +19,7 @@ from waypost.accounts import KeyPlace
 from waypost.audit import AuditPlace
 from waypost.errors import InvalidFields
 from waypost.listing import Cursor
+from waypost.page_tokens import MAX_TOKEN_CHARS, seal
 
 TOKENS = PageTokens("things", UUID(int=1), "a")
 TIMES = st.datetimes(timezones=st.just(UTC))
@@ -50,7 +51,7 @@ def test_no_token_is_the_first_page() -> None:
 
 
 def test_the_longest_subject_fits() -> None:
-    assert len(TOKENS.of_member("x" * 255)) <= page_tokens.MAX_TOKEN_CHARS
+    assert len(TOKENS.of_member("x" * 255)) <= MAX_TOKEN_CHARS
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_what_is_no_token_is_refused(read: Callable[[str], Any], text: str) -> N
 def test_who_makes_tokens_by_themselves_gets_no_further_than_a_place(read: Callable[[str], Any], place: bytes) -> None:
     binding = TOKENS._binding
     try:
-        found = read(page_tokens.seal(b"\x02" + binding + place))
+        found = read(seal(b"\x02" + binding + place))
     except InvalidFields:
         return
     match found:

@@ -1,0 +1,78 @@
+"""What a request would be answered, by which rules, and why; and which rules there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from native.limits import Decision
+from ratelimiter.asking import Asked
+from ratelimiter.explain import explain_match
+from ratelimiter.requests import LimitRequest
+from ratelimiter.rules import Rules
+from ratelimiter.ruletree import Match, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a request would be answered by a version of the rules."""
+
+    allowed: bool
+    matches: tuple[Match | None, ...]
+    asked: tuple[Asked, ...]
+    decisions: tuple[Decision, ...]
+    """One for each of `asked`, by itself."""
+    rules: Rules
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """How one descriptor is decided."""
+
+    rule: str
+    """Its place; empty: none."""
+    reason: str
+    limits: tuple[tuple[Asked, Decision], ...]
+    counter: tuple[tuple[str, str], ...]
+    """Keys and values that tell the counter from others of the same rule."""
+    overridden: bool
+
+
+def explained(request: LimitRequest, outlook: Outlook) -> list[Explained]:
+    """One for each descriptor of the request that the outlook is for."""
+    return [_explained(request, outlook, index, match) for index, match in enumerate(outlook.matches)]
+
+
+def _explained(request: LimitRequest, outlook: Outlook, index: int, match: Match | None) -> Explained:
+    descriptor = request.descriptors[index]
+    found = explain_match(outlook.rules, request.domain, descriptor.entries)
+    own = None if found.match is None else found.match.rule
+    overridden = match is not None and match.rule is not own
+    reason = found.reason
+    if overridden:
+        reason += "; an override gives it other numbers"
+    elif match is None and own is not None:
+        reason += "; another rule that this request meets replaces it"
+    limits = tuple(
+        (one, decision)
+        for one, decision in zip(outlook.asked, outlook.decisions, strict=True)
+        if one.question.descriptor == index
+    )
+    place = "" if match is None else match.rule.place
+    return Explained(place, reason, limits, () if match is None else _counter(match), overridden)
+
+
+def _counter(match: Match) -> tuple[tuple[str, str], ...]:
+    # Those of an override begin with the domain.
+    texts = match.values[len(match.values) % 2 :]
+    return tuple(zip(texts[::2], texts[1::2], strict=True))
+
+
+def list_rules(rules: Rules, domain: str = "") -> Iterator[tuple[str, Rule]]:
+    """The rules with their domains, in the order of the files; of one domain or, if it is empty, of all."""
+    for name in (domain,) if domain else rules.domains:
+        found = rules.domain(name)
+        if found is not None:
+            for rule in found.walk():
+                yield name, rule
