@@ -146,7 +146,7 @@ setup(
     package_data={
         "waypost": ["py.typed"],
         "waypost.api.v1": ["*.pyi"],
-        "waypost.adapters": ["sql/*.sql", "migrations/*.sql"],
+        "waypost.adapters": ["lua/*.lua", "sql/*.sql", "migrations/*.sql"],
         "ratelimiter": ["limits/*.yaml"],
         "native": ["py.typed", "*.pyi", "*.pyx", "*.pxd", "*.h"],
         "gateway": ["templates/*.html", "templates/*.css", "static/*", "static/swagger-ui/*"],

@@ -28,6 +28,10 @@ def main() -> None:
     if options.runs < 1:
         parser.error("--runs must be at least 1")
 
+    if environment.LOAD_AT_START >= environment.QUIET_LOAD:
+        print(
+            f"bench: the machine is busy (load {environment.LOAD_AT_START:.1f}): latencies will be its", file=sys.stderr
+        )
     chosen = [name for name in PARTS if name in options.parts] if options.parts else list(PARTS)
     for name in chosen if not options.parts else ():
         # One page is one run.

@@ -18,6 +18,10 @@ from bench import programs
 from bench.cores import apart
 from bench.results import ROOT
 
+LOAD_AT_START = os.getloadavg()[0]
+"""What the machine did besides in the minute before."""
+QUIET_LOAD = 0.5
+
 _PACKAGES = ("cython", "grpcio", "hiredis", "protobuf", "redis", "uvloop", "xds-protos")
 
 
@@ -31,6 +35,7 @@ def environment() -> dict[str, str]:
         "cores": "server on one, generator and Redis on the other"
         if apart()
         else "one for everything: figures say little",
+        "load average before": f"{LOAD_AT_START:.1f}" + ("" if LOAD_AT_START < QUIET_LOAD else ": not a quiet machine"),
         "kernel": platform.release(),
         "Python": platform.python_version(),
         "counters": "compiled (Cython)" if getattr(native, "COMPILED", False) else "pure Python: not compiled",

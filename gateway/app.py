@@ -50,6 +50,7 @@ from waypost.rpc.channel import channel
 from waypost.rpc.health import Check
 from waypost.rpc.methods import MessageCap
 from waypost.rpc.process import Service, serve
+from waypost.rpc.told_limits import ToldLimits
 from waypost.telemetry import Metrics
 
 OPERATOR_POOL = 4
@@ -74,7 +75,7 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
         control = await stack.enter_async_context(
             access_control(settings, "gateway", clock, anonymous=settings.anonymous_create)
         )
-        limiter = RemoteLimiter(
+        remote = RemoteLimiter(
             await stack.enter_async_context(channel(settings.ratelimiter_address)),
             MemoryLimiter(
                 settings.local_creates_per_minute, of_class={LimitClass.READ: settings.local_reads_per_minute}
@@ -83,6 +84,7 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
             breaker=Breaker(failures=3, retry_after=0.25),
             registry=metrics.registry,
         )
+        limiter = ToldLimits(remote)
         feed = PostgresChangeFeed(
             settings.redirect_dsn(),
             "waypost_redirect",
@@ -119,7 +121,7 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
                 checks=[
                     Check("postgres", pools.api.check),
                     Check("change_feed", partial(_check_feed, feed)),
-                    Check("ratelimiter", limiter.probe, required=False),
+                    Check("ratelimiter", remote.probe, required=False),
                     *control.checks,
                 ],
                 web=lambda health: web_app(

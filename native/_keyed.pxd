@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint32_t
 
-from native._counters cimport hash128_t
 from native._request cimport CQuestion
+from native._slots cimport hash128_t
 from native._table cimport Table
 
 

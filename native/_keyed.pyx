@@ -4,17 +4,18 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 
-from native._counters cimport (
+from native._limits cimport decision_of
+from native._request cimport CElsewhere, CQuestion, allowed_by_one, decide_request, look_only, spend_from_one, take_all
+from native._slots cimport (
     CTable,
     elapsed_us,
     hash128_t,
+    prefetch_counter,
     prefetch_entry,
     prefetch_tags,
     siphash,
     wall_us,
 )
-from native._limits cimport decision_of
-from native._request cimport CElsewhere, CQuestion, allowed_by_one, decide_request, look_only, spend_from_one, take_all
 from native._table cimport Table, check_time
 
 
@@ -53,6 +54,7 @@ cdef class KeyedLimiter:
         if hits < -INT64_MAX:
             raise OverflowError("hits are from -(2**63 - 1) to 2**63 - 1")
         question.key = siphash(self._digest, 1, text, length)
+        prefetch_counter(&self._table.table, &question.key)
         question.rule = self._rule
         question.limit = self._limit
         question.hits = hits
@@ -62,8 +64,9 @@ cdef class KeyedLimiter:
 
     def spend(self, str key not None, now_us=None, int64_t hits=1):
         cdef CQuestion question
-        cdef int64_t time_us = _time(now_us)
+        # Before the time, which is read while memory is fetched.
         self._ask(&question, key, hits)
+        cdef int64_t time_us = _time(now_us)
         if hits >= 0:
             question.decision = spend_from_one(&self._table.table, &question, time_us)
         else:
@@ -72,23 +75,26 @@ cdef class KeyedLimiter:
 
     def allow(self, str key not None, now_us=None, int64_t hits=1):
         cdef CQuestion question
-        cdef int64_t time_us = _time(now_us)
+        # Before the time, which is read while memory is fetched.
         self._ask(&question, key, hits)
+        cdef int64_t time_us = _time(now_us)
         if hits > 0:
             return allowed_by_one(&self._table.table, &question, time_us)
         return decide_request(&self._table.table, &question, 1, time_us, CElsewhere(0, 0, False))
 
     def look(self, str key not None, now_us=None, int64_t hits=1):
         cdef CQuestion question
-        cdef int64_t time_us = _time(now_us)
+        # Before the time, which is read while memory is fetched.
         self._ask(&question, key, hits)
+        cdef int64_t time_us = _time(now_us)
         look_only(&self._table.table, &question, 1, time_us)
         return decision_of(&question.decision)
 
     def take(self, str key not None, now_us=None, int64_t hits=1):
         cdef CQuestion question
-        cdef int64_t time_us = _time(now_us)
+        # Before the time, which is read while memory is fetched.
         self._ask(&question, key, hits)
+        cdef int64_t time_us = _time(now_us)
         take_all(&self._table.table, &question, 1, time_us)
 
     def allow_many(self, bytes keys not None, Py_ssize_t width, now_us=None, int64_t hits=1):

@@ -4,7 +4,7 @@ Every number is from 0 to 2**63 - 1, as `native.limits` has it; sums and quotien
 off at its end. No clock, no input or output, no interpreter lock.
 """
 
-from libc.stdint cimport INT64_MAX, int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t
 
 
 cdef extern from "int128.h" nogil:

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint32_t
 
-from native._counters cimport CTable, hash128_t
+from native._slots cimport CTable, hash128_t
 
 
 cdef class Registry:

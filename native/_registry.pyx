@@ -8,7 +8,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from native._counters cimport (
+from native._counters cimport used_at
+from native._limits cimport limit_of
+from native._slots cimport (
     GROUP,
     CEntry,
     CHeldLimit,
@@ -22,9 +24,7 @@ from native._counters cimport (
     spin_lock,
     spin_unlock,
     tags_equal,
-    used_at,
 )
-from native._limits cimport limit_of
 
 
 cdef extern from "Python.h":

@@ -3,19 +3,7 @@ without the interpreter lock."""
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from native._counters cimport (
-    CEntry,
-    CTable,
-    find_counter,
-    find_entry,
-    hash128_t,
-    keep_counter,
-    lowest_bit,
-    prefetch_counter,
-    shard_of,
-    spin_lock,
-    spin_unlock,
-)
+from native._counters cimport find_counter, keep_counter
 from native._limits cimport (
     CDecision,
     CLimit,
@@ -28,6 +16,7 @@ from native._limits cimport (
     limit_spend,
     limit_take,
 )
+from native._slots cimport CEntry, CTable, find_entry, hash128_t, lowest_bit, shard_of, spin_lock, spin_unlock
 
 
 cdef enum CMode:
@@ -256,7 +245,6 @@ cdef inline CDecision spend_from_one(CTable *table, CQuestion *question, int64_t
     cdef uint32_t *lock = &table.shards[shard_of(table, &question.key)].lock
     cdef CEntry *entry
     cdef CDecision decision
-    prefetch_counter(table, &question.key)
     spin_lock(lock)
     entry = find_entry(table, &question.key)
     if entry != NULL:
@@ -275,7 +263,6 @@ cdef inline bint allowed_by_one(CTable *table, CQuestion *question, int64_t now_
     cdef uint32_t *lock = &table.shards[shard_of(table, &question.key)].lock
     cdef CEntry *entry
     cdef bint allowed
-    prefetch_counter(table, &question.key)
     spin_lock(lock)
     entry = find_entry(table, &question.key)
     if entry != NULL:

@@ -1,15 +1,15 @@
-"""What compiled code may use of `native._table`: the table itself, to ask it by `native._request` from any thread.
+"""What compiled code may use of `native._table`: the table, to ask it by `native._request` from any thread.
 
-Such code registers its rules and limits with `Registry.pin` while it holds the interpreter lock, and unpins them when it
-asks no more: what is pinned keeps its index. The counter of some texts is `hash_texts` of them, begun with the digest of
-the rule.
+Such code registers its rules and limits with `Registry.pin` while it holds the interpreter lock, and unpins them when
+it asks no more: what is pinned keeps its index. The counter of some texts is `hash_texts` of them, begun with the
+digest of the rule.
 """
 
 from libc.stdint cimport int64_t
 
-from native._counters cimport CTable
 from native._registry cimport Registry
 from native._request cimport CQuestion
+from native._slots cimport CTable
 
 
 cdef class Table:

@@ -15,19 +15,6 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from native._counters cimport (
-    GROUP,
-    CEntry,
-    CShard,
-    CTable,
-    find_entry,
-    hash128_t,
-    pages_map,
-    pages_unmap,
-    shard_of,
-    spin_lock,
-    spin_unlock,
-)
 from native._limits cimport decision_of
 from native._registry cimport Registry, hash_texts
 from native._request cimport (
@@ -36,6 +23,18 @@ from native._request cimport (
     decide_request,
     look_only,
     take_all,
+)
+from native._slots cimport (
+    GROUP,
+    CEntry,
+    CShard,
+    find_entry,
+    hash128_t,
+    pages_map,
+    pages_unmap,
+    shard_of,
+    spin_lock,
+    spin_unlock,
 )
 
 from native.request import NOWHERE, Verdict

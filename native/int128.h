@@ -1,4 +1,4 @@
-/* Exact products and quotients of numbers that fit in 63 bits; what would not fit in 63 bits is cut off at INT64_MAX. */
+/* Exact products and quotients of numbers of 63 bits; a result that needs more is cut off at INT64_MAX. */
 #ifndef WAYPOST_INT128_H
 #define WAYPOST_INT128_H
 

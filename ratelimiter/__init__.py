@@ -1,4 +1,5 @@
 """The rate limiter: decides whether a request may be served now.
 
-Ports: control 50052 (RateLimitService, health, reflection), metrics 9102. Needs a folder of rules and nothing else.
+Ports: control 50052 (RateLimitService, Envoy's own, LimitOverrideService, health, reflection), metrics 9102. Needs a
+folder of rules and nothing else; with Redis all replicas count together, with PostgreSQL operators set overrides.
 """

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from native.limits import Algorithm, Decision, Limit
 from ratelimiter.asking import Asked
 from ratelimiter.outlook import Explained, Outlook
-from ratelimiter.requests import MAX_BATCH, MAX_DESCRIPTORS, MAX_ENTRIES, Descriptor, LimitRequest
+from ratelimiter.requests import MAX_DESCRIPTORS, MAX_ENTRIES, Descriptor, LimitRequest
 from ratelimiter.results import CheckResult, DescriptorStatus
 from ratelimiter.rulebook import RuleBook
 from ratelimiter.ruletree import Rule, RuleLimit
@@ -23,11 +23,6 @@ from waypost.model import LimitEntry
 def from_check_request(request: pb.CheckRequest, owner: str = "") -> LimitRequest:
     """The request of one who counts apart as `owner`; hits of 0 are an absent field, and mean 1."""
     return LimitRequest(request.domain, _from_descriptors(request.descriptors), request.hits_addend or 1, owner)
-
-
-def from_batch_check_request(request: pb.BatchCheckRequest, owner: str = "") -> list[LimitRequest]:
-    """The requests."""
-    return [from_check_request(one, owner) for one in request.requests[: MAX_BATCH + 1]]
 
 
 def from_explain_request(request: pb.ExplainRequest, owner: str = "") -> LimitRequest:

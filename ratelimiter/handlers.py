@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from native import Table
 from native.request import Mode, admits, is_admitted
@@ -12,11 +13,11 @@ from ratelimiter.asking import Asked, NoOverrides, Overrides, ask, match_all
 from ratelimiter.fallback import without_store
 from ratelimiter.mixed import LocalPart, joined
 from ratelimiter.outlook import Outlook
-from ratelimiter.requests import LimitRequest, validate, validate_batch
+from ratelimiter.requests import MAX_BATCH, MAX_VIOLATIONS, LimitRequest, validate, violations
 from ratelimiter.results import CheckResult, result
 from ratelimiter.rulebook import RuleBook
 from ratelimiter.ruletree import Match
-from waypost.errors import DependencyUnavailable, StoreUnavailable
+from waypost.errors import DependencyUnavailable, FieldViolation, InvalidFields, StoreUnavailable
 from waypost.ports import CounterStore
 
 AT_ONCE = 32
@@ -70,7 +71,7 @@ class Checker:
 
     async def check_all(self, requests: Sequence[LimitRequest]) -> list[CheckResult]:
         """Checks one request after the other. Raises `InvalidFields` if any is bad, and then counts none."""
-        validate_batch(requests)
+        await _validate_all(requests)
         results: list[CheckResult] = []
         for start in range(0, len(requests), AT_ONCE):
             results += await self._check_some(requests[start : start + AT_ONCE])
@@ -171,6 +172,21 @@ class Checker:
         decisions = joined(len(asked), here, local.settle(admitted=verdict.admitted))
         decisions = joined(len(asked), there, verdict.decisions, decisions)
         return result(matches, asked, decisions, verdict.admitted, degraded)
+
+
+async def _validate_all(requests: Sequence[LimitRequest]) -> None:
+    """Raises `InvalidFields` with what is wrong with any of them; fields are named `requests[3].domain`."""
+    if not requests:
+        raise InvalidFields.one("requests", "must not be empty")
+    if len(requests) > MAX_BATCH:
+        raise InvalidFields.one("requests", f"must be at most {MAX_BATCH:,}: give fewer at once")
+    found: list[FieldViolation] = []
+    for index, request in enumerate(requests):
+        found += islice(violations(request, f"requests[{index}]."), MAX_VIOLATIONS - len(found))
+        if index % AT_ONCE == AT_ONCE - 1:
+            await asyncio.sleep(0)
+    if found:
+        raise InvalidFields(found)
 
 
 def _split(asked: Sequence[Asked]) -> tuple[list[int], list[int]]:

@@ -56,26 +56,13 @@ class LimitRequest:
 
 def validate(request: LimitRequest) -> None:
     """Raises `InvalidFields` with what is wrong."""
-    violations = list(islice(_violations(request, ""), MAX_VIOLATIONS))
-    if violations:
-        raise InvalidFields(violations)
+    found = list(islice(violations(request), MAX_VIOLATIONS))
+    if found:
+        raise InvalidFields(found)
 
 
-def validate_batch(requests: Sequence[LimitRequest]) -> None:
-    """Raises `InvalidFields` with what is wrong with any of them; fields are named `requests[3].domain`."""
-    if not requests:
-        raise InvalidFields.one("requests", "must not be empty")
-    if len(requests) > MAX_BATCH:
-        raise InvalidFields.one("requests", f"must be at most {MAX_BATCH:,}: give fewer at once")
-    found = (
-        violation for index, request in enumerate(requests) for violation in _violations(request, f"requests[{index}].")
-    )
-    violations = list(islice(found, MAX_VIOLATIONS))
-    if violations:
-        raise InvalidFields(violations)
-
-
-def _violations(request: LimitRequest, prefix: str) -> Iterator[FieldViolation]:
+def violations(request: LimitRequest, prefix: str = "") -> Iterator[FieldViolation]:
+    """What is wrong with a request; `prefix` stands before the names of fields."""
     if not request.domain:
         yield FieldViolation(f"{prefix}domain", NO_DOMAIN)
     elif _size(request.domain) > MAX_DOMAIN_BYTES:

@@ -91,6 +91,19 @@ async def test_roles_exchanged_while_both_live(watched: Watched) -> None:
     log.check_deadlines()
 
 
+async def test_a_frozen_sentinel_is_passed_over(watched: Watched) -> None:
+    watched.sentinels[0].stop()
+    async with serving(watched.url, DEADLINE) as counters, load(counters) as log:
+        await run_for(log, 300)
+        await asyncio.to_thread(watched.servers[0].execute, "CLIENT", "KILL", "TYPE", "normal")
+        cut = time.monotonic()
+        back = await log.strict_after(cut)
+        print(f"strict {back * 1000:.0f} ms after the connection was cut")
+        assert back <= BACK_SECONDS + log.late
+    log.check_deadlines()
+    log.check_admissions()
+
+
 async def test_sentinels_away_change_nothing(watched: Watched) -> None:
     async with serving(watched.url, PATIENT) as counters, load(counters) as log:
         for sentinel in watched.sentinels:

@@ -103,3 +103,15 @@ def test_a_late_failure_of_an_earlier_call_does_not_count_twice() -> None:
     # A call that began before it opened ends only now: one failure, of three.
     breaker.failure()
     assert breaker.state is BreakerState.CLOSED
+
+
+def test_tripped_it_opens_at_once() -> None:
+    clock = Clock()
+    breaker = Breaker(failures=3, retry_after=1.0, monotonic=clock)
+    breaker.trip()
+    assert breaker.state is BreakerState.OPEN
+    assert not breaker.allow()
+    clock.seconds += 1
+    assert breaker.allow()
+    breaker.success()
+    assert breaker.state is BreakerState.CLOSED

@@ -98,7 +98,8 @@ class Link:
         self._sent: deque[_Call] = deque()
         self._wake = asyncio.Event()
         self._connection: AbstractConnection | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = float("inf")
         self._reloading: _Call | None = None
         self._reason = "not connected yet"
         self._said = False
@@ -131,7 +132,7 @@ class Link:
         call = _Call(words, deadline, loop.create_future(), script, asking)
         self._waiting.append(call)
         self._wake.set()
-        if self._timer is None or deadline < self._timer.when():
+        if deadline < self._timer_at:
             self._set_timer(deadline)
         answer = await call.answer
         if isinstance(answer, StoreUnavailable):
@@ -194,8 +195,10 @@ class Link:
     async def _serve(self, connection: AbstractConnection) -> None:
         """Sends and reads until the connection is lost or dropped."""
         self._connection = connection
+        # Each connection has its own: what was sent on one is never answered by another's replies.
+        sent = self._sent = deque[_Call]()
         self._wake.set()
-        tasks = [asyncio.create_task(self._send(connection)), asyncio.create_task(self._read(connection))]
+        tasks = [asyncio.create_task(self._send(connection, sent)), asyncio.create_task(self._read(connection, sent))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -212,33 +215,35 @@ class Link:
             else:
                 _abort(connection)
 
-    async def _send(self, connection: AbstractConnection) -> None:
+    async def _send(self, connection: AbstractConnection, sent: deque[_Call]) -> None:
         while True:
             await self._wake.wait()
+            if self._sent is not sent:
+                return  # dropped: whoever waits goes on the next connection
             self._wake.clear()
-            while self._waiting:
+            while self._waiting and self._sent is sent:
                 batch: list[bytes] = []
                 while self._waiting and len(batch) < BATCH:
                     call = self._waiting.popleft()
                     # Who was cancelled before it was sent is not sent.
                     if not call.answer.done():
-                        self._sent.append(call)
+                        sent.append(call)
                         batch.append(call.packed())
                 await connection.send_packed_command(batch, check_health=False)
 
-    async def _read(self, connection: AbstractConnection) -> None:
+    async def _read(self, connection: AbstractConnection, sent: deque[_Call]) -> None:
         while True:
             try:
                 reply = await connection.read_response(disable_decoding=True, disconnect_on_error=False)
             except ResponseError as error:
                 reply = error
-            if not self._sent or self._connection is not connection:
+            if not sent or self._sent is not sent:
                 raise RedisError("an answer that nobody asked for")
-            call = self._sent[0]
+            call = sent[0]
             if call.asked:
                 call.asked = False
                 continue
-            self._sent.popleft()
+            sent.popleft()
             if self._reloading is call:
                 self._reloading = None
             if isinstance(reply, NoScriptError) and not call.answer.done():
@@ -287,6 +292,7 @@ class Link:
         if self._timer is not None:
             self._timer.cancel()
         loop = asyncio.get_running_loop()
+        self._timer_at = float("inf") if deadline is None else deadline
         self._timer = None if deadline is None else loop.call_at(deadline, self._look_at_clock)
 
     def _failed(self, reason: str) -> None:

@@ -70,6 +70,9 @@ def servers_at(address: RedisAddress, make_link: MakeLink, connect_timeout: floa
     # Sentinels and cluster are asked in the background, each time once.
     timeouts |= {"retry": Retry(NoBackoff(), 0)}
     if address.kind is Kind.SENTINEL:
+        # They are asked one after the other, and one that is frozen must leave time for the next.
+        share = connect_timeout / (len(address.nodes) + 1)
+        timeouts |= {"socket_timeout": share, "socket_connect_timeout": share}
         sentinel_arguments = address.sentinel_arguments | timeouts
         sentinel = Sentinel(list(address.nodes), sentinel_kwargs=sentinel_arguments)  # type: ignore[no-untyped-call]
         return SentinelServers(sentinel, address.service, connection, make_link)

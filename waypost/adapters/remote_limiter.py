@@ -88,11 +88,16 @@ def _decision(response: pb.CheckResponse) -> LimitDecision:
     # A request that is never admitted is told of no time.
     waits = response.allowed or response.HasField("retry_after")
     retry_after = _seconds(response.retry_after) if waits else None
+    told = refusing
+    if response.allowed:
+        # Of what admits, the one that will refuse first.
+        limited = (status for status in response.statuses if status.HasField("window"))
+        told = min(limited, key=lambda status: status.remaining, default=None)
     return LimitDecision(
         response.allowed,
-        "" if refusing is None else refusing.rule,
+        "" if told is None else told.rule,
         retry_after,
-        budget=None if refusing is None else _budget(refusing),
+        budget=None if told is None else _budget(told),
     )
 
 

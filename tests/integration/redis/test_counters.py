@@ -175,6 +175,24 @@ async def test_a_call_fails_at_its_deadline_and_then_none_waits(server: RedisSer
         assert (await counters.decide(DOMAIN, [question("b", 5)])).decisions[0].remaining == 4
 
 
+async def test_a_frozen_server_is_found_out_though_no_caller_is_patient(server: RedisServer) -> None:
+    async with serving(server.unix_url, 0.05) as counters:
+        with frozen(server):
+
+            async def fails_at_once() -> bool:
+                try:
+                    async with asyncio.timeout(0.01):
+                        await counters.decide(DOMAIN, [question()])
+                except TimeoutError:
+                    return False
+                except StoreUnavailable:
+                    return True
+                return False
+
+            await until(fails_at_once)
+        await until(lambda: healthy(counters))
+
+
 async def test_the_queue_is_bounded(server: RedisServer) -> None:
     async with serving(server.unix_url, capacity=10) as counters:
         with frozen(server):

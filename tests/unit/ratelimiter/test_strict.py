@@ -44,6 +44,11 @@ descriptors:
     limits:
       - {unit: minute, requests_per_unit: 3, on_store_failure: allow}
       - {unit: hour, requests_per_unit: 2, on_store_failure: local}
+  - key: quota_allow_or_count
+    quota_mode: true
+    limits:
+      - {unit: minute, requests_per_unit: 3, on_store_failure: allow}
+      - {unit: hour, requests_per_unit: 2, on_store_failure: local}
   - key: deny_or_count
     quota_mode: true
     limits:
@@ -217,6 +222,12 @@ async def test_quotas_refuse_only_together_wherever_they_are_counted() -> None:
     world.now_us += SECOND_US
     result = await world.check("quota_local", "quota", "local")
     assert (result.allowed, shown(result)) == (True, [(True, 0), (False, 0), (True, 4)])
+    # It is the store's that admits now, and what is decided here is charged all the same.
+    world.now_us += 60 * SECOND_US
+    await world.check("quota_local")
+    result = await world.check("quota_local", "quota", "local")
+    assert (result.allowed, shown(result)) == (True, [(False, 0), (True, 0), (True, 4)])
+    assert await world.left("local") == [4]
     # One whose hits are given back admits.
     result = await world.check("quota_local", "quota", quota_local=-1)
     assert (result.allowed, shown(result)) == (True, [(True, 1), (False, 0)])
@@ -284,7 +295,9 @@ async def test_limits_of_a_descriptor_that_disagree_without_the_store() -> None:
     world.store.fails = True
     results = [await world.check("allow_or_count") for _ in range(3)]
     assert [result.allowed for result in results] == [True, True, False]
-    # One descriptor is one quota: it denies, and no other admits.
+    # One descriptor is one quota, though one of its limits would admit, and there is no other quota.
+    results = [await world.check("quota_allow_or_count") for _ in range(3)]
+    assert [result.allowed for result in results] == [True, True, False]
     assert not (await world.check("deny_or_count")).allowed
     assert (await world.check("deny_or_count", "quota_local")).allowed
     assert not (await world.check("quota_deny", "quota_local")).allowed
@@ -420,5 +433,13 @@ async def test_a_batch_asks_the_store_in_order() -> None:
     # Requests that are counted here too wait for each other.
     mixed = [request("local", "shadow", hits=hits) for hits in (3, 1, 2, 1)]
     assert [result.statuses[0].remaining for result in await world.checker.check_all(mixed)] == [2, 1, 1, 0]
+    world.store.before_answer = lambda: asyncio.sleep(0)
+    given_back = [request("local", "strict", hits=3), request("local", hits=2), request("strict")]
+    world.now_us += SECOND_US
+    assert [result.allowed for result in await world.checker.check_all(given_back)] == [False, True, False]
+    assert await world.left("local") == [3]
+    world.now_us += SECOND_US
+    given_back[1] = request("local", hits=3)
+    assert [result.allowed for result in await world.checker.check_all(given_back)] == [False, True, False]
     large = [request("shadow") for _ in range(100)]
     assert all(result.allowed for result in await world.checker.check_all(large))
