@@ -140,6 +140,7 @@ setup(
         "gateway.accounts",
         "gateway.accounts.handlers",
         "ratelimiter",
+        "ratelimiter.overrides",
         "workers",
         "native",
     ],

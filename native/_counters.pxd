@@ -40,7 +40,7 @@ from native._slots cimport (
 
 cdef enum:
     # So many slots of a group are left to those whose first group it is not, or is as full.
-    RESERVED = 3
+    RESERVED = 5
 
 
 cdef struct CPlace:
@@ -191,3 +191,14 @@ cdef inline CState *keep_counter(
     entry.rule = rule
     entry.limit = limit
     return &entry.state
+
+
+cdef inline CState *counter_to_change(
+    CTable *table, uint32_t rule, uint32_t limit, const hash128_t *key, int64_t hits, int64_t now_us, CState *copy
+) noexcept nogil:
+    """`native.table.Table._to_change`: `keep_counter`, or `copy` where hits would be given back to what others spent."""
+    cdef CState *state = keep_counter(table, rule, limit, key, now_us)
+    if hits >= 0 or state != &table.rules[rule].overflow:
+        return state
+    copy[0] = state[0]
+    return copy

@@ -4,12 +4,13 @@ An entry of the table has four bytes for each. When the registry is full, number
 given to others, and it grows if that frees less than half of them: rules that a reload dropped do not stay for ever.
 """
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from native._counters cimport used_at
-from native._limits cimport limit_of
+from native._limits cimport CLimit, limit_of
 from native._slots cimport (
     GROUP,
     CEntry,
@@ -45,6 +46,7 @@ cdef class _Pair:
     cdef uint32_t limit_index
 
 
+@cython.no_gc_clear
 cdef class Registry:
     def __cinit__(self):
         self._rules = {}
@@ -112,11 +114,13 @@ cdef class Registry:
         cdef CRule *held
         cdef uint32_t index
         known = self._rules.get(rule)
+        if known is None and not self._free_rules:
+            self._make_room(now_us)
+            # Which may have let another thread in before it began.
+            known = self._rules.get(rule)
         if known is not None:
             return known
         hash_texts(&digest, rule)
-        if not self._free_rules:
-            self._make_room(now_us)
         index = self._free_rules.pop()
         held = self._table.rules + index
         held.digest = digest
@@ -128,32 +132,41 @@ cdef class Registry:
 
     cdef uint32_t _register_limit(self, object limit, int64_t now_us) except? 0xffffffff:
         cdef uint32_t index
-        numbers = (limit.algorithm, limit.limit, limit.window_us, limit.burst)
+        cdef CLimit c_limit = limit_of(limit)
+        # Of plain numbers: the hash of an algorithm runs Python, which may let another thread in.
+        cdef tuple numbers = (c_limit.algorithm, c_limit.limit, c_limit.window_us, c_limit.burst)
         known = self._limits.get(numbers)
+        if known is None and not self._free_limits:
+            self._make_room(now_us)
+            known = self._limits.get(numbers)
         if known is not None:
             return known
-        if not self._free_limits:
-            self._make_room(now_us)
         index = self._free_limits.pop()
-        self._table.limits[index].limit = limit_of(limit)
+        self._table.limits[index].limit = c_limit
         self._table.limits[index].pins = 0
         self._limits[numbers] = index
         return index
 
     cdef int _make_room(self, int64_t now_us) except -1:
         """Frees what nothing refers to; then grows what is still more than half full."""
-        cdef bytearray rules_used = bytearray(self._rule_room)
-        cdef bytearray limits_used = bytearray(self._limit_room)
-        cdef uint8_t *rule_marks = <uint8_t *> <char *> rules_used
-        cdef uint8_t *limit_marks = <uint8_t *> <char *> limits_used
-        limit_marks[0] = 1
-        with nogil:
-            lock_all(self._table)
-            mark_used(self._table, rule_marks, self._rule_room, limit_marks, self._limit_room, now_us)
-            unlock_all(self._table)
+        cdef list rules_dropped = []
+        cdef list limits_dropped = []
+        cdef bytearray rules_used, limits_used
+        cdef uint8_t *limit_marks
         self._seen = [None] * SEEN
-        _drop_unused(self._rules, self._free_rules, rules_used)
-        _drop_unused(self._limits, self._free_limits, limits_used)
+        # From here on nothing is made that the collector tracks, and the interpreter lock is held: whoever was let in
+        # between might pin, or refer to, what is about to be dropped.
+        rules_used = bytearray(self._rule_room)
+        limits_used = bytearray(self._limit_room)
+        limit_marks = <uint8_t *> <char *> limits_used
+        limit_marks[0] = 1
+        lock_all(self._table)
+        mark_used(
+            self._table, <uint8_t *> <char *> rules_used, self._rule_room, limit_marks, self._limit_room, now_us
+        )
+        unlock_all(self._table)
+        _drop_unused(self._rules, self._free_rules, rules_used, rules_dropped)
+        _drop_unused(self._limits, self._free_limits, limits_used, limits_dropped)
         if 2 * len(self._free_rules) < self._rule_room:
             self._grow_rules()
         if 2 * len(self._free_limits) < self._limit_room:
@@ -193,11 +206,14 @@ cdef class Registry:
         return 0
 
 
-cdef int _drop_unused(dict indices, list freed, bytearray used) except -1:
-    for name, index in list(indices.items()):
+cdef int _drop_unused(dict indices, list freed, bytearray used, list dropped) except -1:
+    """`dropped` is empty, and left with the names."""
+    for name, index in indices.items():
         if not used[index]:
-            del indices[name]
+            dropped.append(name)
             freed.append(index)
+    for name in dropped:
+        del indices[name]
     return 0
 
 

@@ -3,7 +3,7 @@ without the interpreter lock."""
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from native._counters cimport find_counter, keep_counter
+from native._counters cimport counter_to_change, find_counter, keep_counter
 from native._limits cimport (
     CDecision,
     CLimit,
@@ -119,7 +119,9 @@ cdef inline void look_at_all(CTable *table, CQuestion *questions, Py_ssize_t cou
         if question.mode & REFERENCE:
             question.decision = limit_count(
                 limit,
-                keep_counter(table, question.rule, question.limit, &question.key, now_us),
+                counter_to_change(
+                    table, question.rule, question.limit, &question.key, question.hits, now_us, &state
+                ),
                 question.hits,
                 now_us,
             )
@@ -162,7 +164,10 @@ cdef inline bint is_admitted(CQuestion *questions, Py_ssize_t count, CElsewhere 
 cdef inline void charge(CTable *table, CQuestion *question, int64_t now_us) noexcept nogil:
     """Charges a question that admits, of a request that is admitted."""
     cdef const CLimit *limit = &table.limits[question.limit].limit
-    cdef CState *state = keep_counter(table, question.rule, question.limit, &question.key, now_us)
+    cdef CState copy
+    cdef CState *state = counter_to_change(
+        table, question.rule, question.limit, &question.key, question.hits, now_us, &copy
+    )
     cdef CDecision spent
     if question.hits < 0:
         limit_give_back(limit, state, -question.hits, now_us)
@@ -227,12 +232,15 @@ cdef inline void take_all(CTable *table, CQuestion *questions, Py_ssize_t count,
     cdef CLocks locks = lock_counters(table, questions, count)
     cdef CQuestion *question
     cdef const CLimit *limit
+    cdef CState copy
     cdef CState *state
     cdef Py_ssize_t index
     for index in range(count):
         question = questions + index
         limit = &table.limits[question.limit].limit
-        state = keep_counter(table, question.rule, question.limit, &question.key, now_us)
+        state = counter_to_change(
+            table, question.rule, question.limit, &question.key, question.hits, now_us, &copy
+        )
         if question.hits < 0:
             limit_give_back(limit, state, -question.hits, now_us)
         else:

@@ -8,6 +8,7 @@ interpreter lock (`native/_table.pxd`).
 import secrets
 from hashlib import blake2b
 
+cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
@@ -57,6 +58,8 @@ cdef int64_t check_time(int64_t number) except -1:
     return number
 
 
+# A collector that cleared it before the limiters that are made of it would leave those nothing to unpin from.
+@cython.no_gc_clear
 cdef class Table:
     def __cinit__(self, capacity=_DEFAULT_CAPACITY, seed=None):
         if capacity < 1:

@@ -13,7 +13,8 @@ at least as strict (`native.limits.stricter`), and every newcomer of that rule b
 holds. So whatever a client's own counter would refuse in a table without end, this table refuses: what one client is
 admitted stays within the bounds of its limit's algorithm exactly, however many other keys are sent. It holds while a
 rule's numbers stay as they are and time does not go back. The price is paid by the others, who may begin with less than
-their whole limit: by evictions alone with more than half of it, or of a sliding window with some of it.
+their whole limit: by evictions alone with more than half of it, or of a sliding window with some of it. And what would
+be given back to an overflow counter stays counted there, since it may be another's.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ class Table:
             questions,
             now_us,
             lambda question: self.find(self.key(question.rule, question.values), now_us),
-            lambda question: self.keep(self.key(question.rule, question.values), question.limit, now_us),
+            lambda question: self._to_change(question, now_us),
             elsewhere,
         )
 
@@ -119,7 +120,7 @@ class Table:
         for q in questions:
             check(abs(q.hits), now_us)
         for q in questions:
-            state = self.keep(self.key(q.rule, q.values), q.limit, now_us)
+            state = self._to_change(q, now_us)
             if q.hits < 0:
                 give_back(q.limit, state, -q.hits, now_us)
             else:
@@ -170,6 +171,15 @@ class Table:
             self._hand = (index + 1) % len(self._slots)
         self._entries[key.digest] = entry
         return entry.state
+
+    def _to_change(self, question: Question, now_us: int) -> State:
+        """The state that a question's hits go to; of what newcomers share a copy, if they are given back.
+
+        What one gives back there may have been spent by another, who would be admitted it once more.
+        """
+        key = self.key(question.rule, question.values)
+        state = self.keep(key, question.limit, now_us)
+        return replace(state) if question.hits < 0 and key.digest not in self._entries else state
 
     def _victim(self, now_us: int) -> int | None:
         """Where the least used of the next entries stands; None if each of them has used half or more."""

@@ -201,7 +201,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class LimitDecision:
-    """The answer of a rate limit check; `rule` names the rule that refused, or has the least left, `budget` what it has.
+    """The answer of a rate limit check; `rule` is the one that refused, or has the least left, `budget` what it has.
 
     `retry_after`: seconds until the same request is admitted; None: never, since it costs more than the limit has.
     """

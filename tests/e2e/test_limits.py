@@ -55,6 +55,18 @@ def test_a_burst_over_the_limit(strict: Mesh) -> None:
         assert create(client).status_code == 200
 
 
+def test_who_is_admitted_is_told_what_is_left_to_it_and_not_to_its_address(strict: Mesh) -> None:
+    """Over HTTP too, where no trailers are seen; the edge's guard, which has more left, is not what is told."""
+    with calling_from("127.0.0.17", strict) as client:
+        answers = [create(client) for _ in range(2)]
+    assert [answer.headers.get_list("x-ratelimit-remaining") for answer in answers] == [
+        [str(STRICT_LIMIT - 1)],
+        [str(STRICT_LIMIT - 2)],
+    ]
+    (policy,) = answers[0].headers.get_list("ratelimit-policy")
+    assert policy.startswith(f'"{RULE}";q={STRICT_LIMIT};')
+
+
 def test_each_key_has_its_own_budget_wherever_it_is_used(strict: Mesh) -> None:
     first, second = headers_of(strict.key_blocking()), headers_of(strict.key_blocking())
     with calling_from("127.0.0.14", strict) as here, calling_from("127.0.0.15", strict) as there:

@@ -36,6 +36,17 @@ HOPS = 5
 """Most servers that a call is sent on to."""
 
 
+class RedisUnusable(DependencyUnavailable):
+    """What a health check finds; its text, for operators, says what is wrong with Redis."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("redis")
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"redis cannot be used: {self.reason}"
+
+
 class RedisCounters:
     """A `waypost.ports.CounterStore`; to be entered as a context, which connects in the background and never fails.
 
@@ -92,15 +103,15 @@ class RedisCounters:
         return int(deleted)
 
     async def check(self) -> None:
-        """A health check: raises `DependencyUnavailable` when a server does not answer, or cannot decide."""
+        """A health check: raises `RedisUnusable` when a server does not answer, or cannot decide."""
         deadline = asyncio.get_running_loop().time() + 10 * self._timeout
         try:
             replies = await asyncio.gather(*(link.decide((), NOTHING, deadline) for link in self._servers.links()))
         except StoreUnavailable as error:
-            raise DependencyUnavailable("redis") from error
+            raise RedisUnusable(error.reason) from error
         for reply in replies:
             if isinstance(reply, ResponseError):
-                raise DependencyUnavailable("redis") from reply
+                raise RedisUnusable(f"{type(reply).__name__}: {reply}") from reply
 
     def _doubt(self, calls: int) -> None:
         self.doubts += calls

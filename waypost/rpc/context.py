@@ -29,6 +29,7 @@ class CallContext:
     """
 
     __slots__ = (
+        "_initial",
         "_metadata",
         "_peer",
         "_trailing",
@@ -45,6 +46,7 @@ class CallContext:
         self.method = method
         self._metadata = metadata
         self._peer = peer
+        self._initial: list[tuple[str, str | bytes]] = []
         self._trailing: list[tuple[str, str | bytes]] = []
         # First value wins: what Envoy appends to a list comes in one value.
         headers: dict[str, str] = {}
@@ -70,6 +72,10 @@ class CallContext:
         """Seconds until the call's deadline; never below 0."""
         return max(0.0, self.deadline - asyncio.get_running_loop().time())
 
+    def add_initial_metadata(self, metadata: Metadata) -> None:
+        """Adds to the metadata that is sent before the answer, if there is one: what the edge makes headers of."""
+        self._initial.extend(metadata)
+
     def set_trailing_metadata(self, metadata: Metadata) -> None:
         """Adds to the metadata that is sent with the status."""
         self._trailing.extend(metadata)
@@ -78,6 +84,10 @@ class CallContext:
         """Ends the call with a status. For servicers that others wrote (health): ours raise `WaypostError`s."""
         self.set_trailing_metadata(trailing_metadata)
         raise RpcError(RpcStatus(code, details, ()))
+
+    def initial_metadata(self) -> list[tuple[str, str | bytes]]:
+        """What `add_initial_metadata` collected."""
+        return self._initial
 
     def trailing_metadata(self) -> list[tuple[str, str | bytes]]:
         """What `set_trailing_metadata` collected."""

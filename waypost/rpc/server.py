@@ -220,6 +220,8 @@ class _Methods(grpc.GenericRpcHandler):
                 trailing = (*own.trailing_metadata(), (DETAILS_KEY, status.to_proto().SerializeToString()))
                 await context.abort(status.code, status.message, trailing)
                 raise
+            if own.initial_metadata():
+                await context.send_initial_metadata(tuple(own.initial_metadata()))
             context.set_trailing_metadata(tuple(own.trailing_metadata()))
             return response
 

@@ -21,6 +21,6 @@ class ToldLimits:
         decision = await self._limiter.check(domain, descriptors, hits)
         context = CURRENT.get(None)
         if decision.allowed and decision.budget is not None and context is not None:
-            # The edge makes headers of these for JSON callers.
-            context.set_trailing_metadata(list(limit_headers(decision.rule, decision.budget).items()))
+            # Before the answer, not behind it: JSON callers see no trailers.
+            context.add_initial_metadata(list(limit_headers(decision.rule, decision.budget).items()))
         return decision

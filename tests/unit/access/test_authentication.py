@@ -469,6 +469,15 @@ async def test_an_operator_is_one_in_every_workspace_that_there_is(world: World)
         await world.by_token("root", str(UUID(int=99)))
 
 
+async def test_an_operator_is_one_without_a_database_too() -> None:
+    """A rate limiter by itself has none, but rules to be listed and counters to be reset."""
+    world = World(database=False)
+    found = await world.by_token("root")
+    assert (found.workspace_id, found.role, found.scopes) == (DEFAULT_WORKSPACE, Role.OPERATOR, frozenset(Scope))
+    with pytest.raises(Unauthenticated, match="no database"):
+        await world.by_token("root", str(OTHER))
+
+
 async def test_who_is_no_member_any_more_is_refused_within_the_bound(world: World) -> None:
     world.store.members["ada"] = [Membership(DEFAULT_WORKSPACE, Role.OWNER)]
     assert (await world.by_token("ada")).role is Role.OWNER

@@ -120,6 +120,19 @@ def test_the_seed_decides_where_counters_are() -> None:
 
 
 @needs_compiled
+@pytest.mark.parametrize("capacity", [1, 15, 16, 200, 70_000, 500_000])
+def test_a_table_holds_as_many_counters_as_it_says(capacity: int) -> None:
+    table = TABLES["compiled"](capacity, b"seed")
+    limiter = table.limiter(("rule",), Limit(Algorithm.FIXED_WINDOW, 10, SECOND_US))
+    limiter.allow_many(b"".join(b"%06d" % number for number in range(capacity)), 6, NOW_US)
+    assert (len(table), table.evictions, table.overflows) == (capacity, 0, 0)
+    limiter.allow_many(b"newcomer", 8, NOW_US)
+    assert (len(table), table.evictions) == (capacity, 1)
+    if capacity >= 1000:
+        assert table.memory_bytes <= 64 * capacity
+
+
+@needs_compiled
 def test_rules_that_are_gone_make_room_for_others() -> None:
     table = TABLES["compiled"](20)
     limit = Limit(Algorithm.FIXED_WINDOW, 5, SECOND_US)
@@ -213,6 +226,51 @@ def test_threads_that_fill_a_small_table_admit_no_more_than_the_limit() -> None:
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(flood, range(4))) <= limit.limit
     assert len(table) == 30
+
+
+@needs_compiled
+def test_threads_that_bring_new_rules_meet_no_others_counter() -> None:
+    """The registry drops what nobody uses while the others register theirs."""
+    table = TABLES["compiled"](200_000)
+    limiter = table.limiter(("full",), Limit(Algorithm.FIXED_WINDOW, 1, 3600 * SECOND_US))
+    # So many that it takes a while to see what is in use.
+    limiter.allow_many(b"".join(b"%06d" % number for number in range(180_000)), 6, NOW_US)
+    together = Barrier(6)
+
+    def register(thread: int) -> None:
+        together.wait(60)
+        for number in range(2000):
+            limit = Limit(Algorithm.FIXED_WINDOW, 1_000_000 + 10_000 * thread + number, 3600 * SECOND_US)
+            asked = [Question((str(thread), str(number)), ("a",), limit, 7)]
+            assert table.decide(asked, NOW_US).decisions[0].remaining == limit.limit - 7
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(register, range(6)))
+    finally:
+        sys.setswitchinterval(interval)
+
+
+@needs_compiled
+def test_tables_and_limiters_are_collected_in_any_order() -> None:
+    # In another process: what this is about would end this one.
+    program = """
+import gc
+from native._table import Table
+from native.limits import Algorithm, Limit
+
+for limiter_first in (False, True):
+    cycle = []
+    table = Table(10)
+    cycle += [table.limiter(("rule",), Limit(Algorithm.FIXED_WINDOW, 1, 1)), table][:: 1 if limiter_first else -1]
+    cycle.append(cycle)
+    del table, cycle
+    gc.collect()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_build_without_a_compiler_says_so_and_goes_on(tmp_path: Path) -> None:

@@ -344,9 +344,25 @@ def test_a_counter_in_the_overflow_counts_uncapped_in_reference_mode(make: type[
     hit(table, "a", 3)
     question = Question(("reference",), ("b",), LIMIT, 5, mode=Mode.REFERENCE)
     assert not table.decide([question], NOW_US).admitted
-    # Another newcomer meets the same counter.
-    assert table.decide([question._replace(hits=-2, values=("c",))], NOW_US).decisions[0].remaining == 0
-    assert table.decide([question._replace(hits=-2)], NOW_US).decisions[0].remaining == 2
+    # Another newcomer meets the same counter, from which nothing is given back.
+    for hits, remaining in ((-1, 0), (-4, 2), (-4, 2), (-1, 0)):
+        verdict = table.decide([question._replace(hits=hits, values=("c",))], NOW_US)
+        assert verdict.decisions[0].remaining == remaining
+
+
+@both_tables
+@pytest.mark.parametrize("way", ["decide", "take"])
+def test_what_one_gives_back_to_the_overflow_counter_is_not_anothers(make: type[AnyTable], way: str) -> None:
+    limit = Limit(Algorithm.FIXED_WINDOW, 10, SECOND_US)
+    table = make(1)
+    assert hit(table, "a", 4, limit=limit).allowed
+    assert hit(table, "b", 9, limit=limit).allowed
+    assert (table.evictions, table.overflows) == (1, 0)
+    back = [Question(RULE, ("address", "c"), limit, -10)]
+    assert table.decide(back, NOW_US).admitted if way == "decide" else table.take(back, NOW_US) is None
+    assert sum(hit(table, "a", limit=limit).allowed for _ in range(10)) == 6
+    # A counter of one's own is given back to.
+    assert table.decide([back[0]._replace(values=("address", "b"))], NOW_US).decisions[0].remaining == 10
 
 
 @both_tables
