@@ -55,7 +55,6 @@ async def run(settings: Settings) -> None:
     overrides = LiveOverrides(clock)
     watch_overrides(metrics.registry, overrides)
     offenders = Offenders(clock_us)
-    say_what_runs(settings)
     async with AsyncExitStack() as stack:
         control = await stack.enter_async_context(access_control(settings, "ratelimiter", clock))
         followed = await stack.enter_async_context(
@@ -99,6 +98,8 @@ async def run(settings: Settings) -> None:
                 ],
                 tasks=[rules.run, *control.tasks, *followed.tasks],
                 pages={"/offenders": offenders.page},
+                # Only when it serves: who cannot start has one thing to say.
+                on_ports=lambda _: say_what_runs(settings),
             )
         )
 

@@ -89,7 +89,7 @@ def _mode(rule: Rule, limit: RuleLimit, shadow_mode: bool) -> Mode:
 
 def _match(rules: Rules, overrides: Overrides, domain: str, descriptor: Descriptor) -> Match | None:
     known = rules.domain(domain)
-    match = None if known is None else known.root.match(descriptor.entries)
+    match = rules.match(domain, descriptor.entries)
     # As in the reference: numbers in a request are of no account in a domain without rules, and enforced in others.
     numbers = None if known is None else descriptor.override
     if numbers is not None and match is not None:

@@ -17,6 +17,9 @@ from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.convert import timestamp
 from waypost.model import LimitEntry
 
+MAX_DURATION_SECONDS = 315_576_000_000
+"""Of a `Duration`, ten thousand years; JSON has none that is longer."""
+
 # Of lists no more is read than shows them too long: an empty item is two bytes in a message, and hundreds here.
 
 
@@ -53,11 +56,6 @@ def to_check_response(result: CheckResult) -> pb.CheckResponse:
         retry_after=None if result.retry_after_us is None else to_duration(result.retry_after_us),
         degraded=result.degraded,
     )
-
-
-def to_batch_check_response(results: Iterable[CheckResult]) -> pb.BatchCheckResponse:
-    """The answers, in order."""
-    return pb.BatchCheckResponse(responses=[to_check_response(result) for result in results])
 
 
 def to_explain_response(outlook: Outlook, explained: Sequence[Explained]) -> pb.ExplainResponse:
@@ -97,8 +95,8 @@ def to_list_rules_response(book: RuleBook, rules: Iterable[tuple[str, Rule]]) ->
 
 
 def to_duration(span_us: int) -> Duration:
-    """A span of microseconds as a message."""
-    seconds, rest_us = divmod(span_us, 1_000_000)
+    """A span of microseconds as a message, at most the longest that one can tell."""
+    seconds, rest_us = divmod(min(span_us, MAX_DURATION_SECONDS * 1_000_000), 1_000_000)
     return Duration(seconds=seconds, nanos=rest_us * 1000)
 
 

@@ -50,43 +50,49 @@ class Explanation:
     """One sentence: which rule it is, or why there is none and what would have matched there."""
 
 
-def explain_match(rules: Rules, domain: str, entries: Sequence[LimitEntry]) -> Explanation:
-    """Follows the entries through the domain's tree."""
+def explain_match(rules: Rules, domain: str, entries: Sequence[LimitEntry], *, name_others: bool = True) -> Explanation:
+    """Follows the entries through the domain's tree. `name_others`: the reason may name what was not asked for."""
     found = rules.domain(domain)
     if found is None:
-        names = _named(list(rules.domains))
-        return Explanation(domain, None, (), f"no rules for the domain {domain!r}; there are some for {names}")
+        others = f"; there are some for {_named(list(rules.domains))}" if name_others else ""
+        return Explanation(domain, None, (), f"no rules for the domain {domain!r}{others}")
     node = found.root
     steps: list[Step] = []
     for entry in entries:
         child = node.child(entry)
         if child is None:
             steps.append(Step(entry, None))
-            return Explanation(domain, None, tuple(steps), _nothing_for(entry, node, _place(domain, steps[:-1])))
+            reason = _nothing_for(entry, node, _place(domain, steps[:-1]), name_others=name_others)
+            return Explanation(domain, None, tuple(steps), reason)
         node, how = child
         steps.append(Step(entry, how, node.text, node.share_threshold and how is Found.PATTERN))
-    match = found.root.match(entries)
+    match = rules.match(domain, entries)
     if match is None:
-        return Explanation(domain, None, tuple(steps), _no_rule_at(node, _place(domain, steps)))
+        reason = _no_rule_at(node, _place(domain, steps), name_others=name_others)
+        return Explanation(domain, None, tuple(steps), reason)
     limits = len(match.rule.limits)
     held = "which is unlimited" if not limits else "with one limit" if limits == 1 else f"with {limits} limits"
     return Explanation(domain, match, tuple(steps), f"meets the rule {match.rule.place}, {held}")
 
 
-def _nothing_for(entry: LimitEntry, node: Node, place: str) -> str:
+def _nothing_for(entry: LimitEntry, node: Node, place: str, *, name_others: bool) -> str:
     if not node.children:
         return (
             f"no rule: {place} nests no descriptors, so nothing is for {_text(entry)}; a rule applies at its own depth"
         )
+    if not name_others:
+        return f"no rule: below {place} nothing is for {_text(entry)}"
     named = _named([child.text for child in node.children])
     keys = {child.key for child in node.children}
     why = "other values of its key" if entry.key in keys else "other keys"
     return f"no rule: below {place} nothing is for {_text(entry)}; there are {why}: {named}"
 
 
-def _no_rule_at(node: Node, place: str) -> str:
+def _no_rule_at(node: Node, place: str, *, name_others: bool) -> str:
     if not node.children:
         return f"no rule: {place} has neither rate_limit nor limits, which lets its requests pass"
+    if not name_others:
+        return f"no rule: {place} has no limit of its own"
     named = _named([child.text for child in node.children])
     return f"no rule: {place} has no limit of its own; the next entry would have to be for one of {named}"
 

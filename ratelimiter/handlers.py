@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol, TypeVar
 
 from native import Table
 from native.request import Mode, admits, is_admitted
@@ -21,7 +22,7 @@ from waypost.errors import DependencyUnavailable, FieldViolation, InvalidFields,
 from waypost.ports import CounterStore
 
 AT_ONCE = 32
-"""So many requests of a batch are decided, or sent to the store, before others get a turn."""
+"""So many descriptors of a batch are decided, or sent to the store, before others get a turn; or one request's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,8 @@ class Checker:
         """Checks one request after the other. Raises `InvalidFields` if any is bad, and then counts none."""
         await _validate_all(requests)
         results: list[CheckResult] = []
-        for start in range(0, len(requests), AT_ONCE):
-            results += await self._check_some(requests[start : start + AT_ONCE])
+        for part in in_turns(requests):
+            results += await self._check_some(part)
             await asyncio.sleep(0)
         return results
 
@@ -174,6 +175,31 @@ class Checker:
         return result(matches, asked, decisions, verdict.admitted, degraded)
 
 
+class _Described(Protocol):
+    """A request, however it is written."""
+
+    @property
+    def descriptors(self) -> Sized: ...
+
+
+D = TypeVar("D", bound=_Described)
+
+
+def in_turns(requests: Iterable[D]) -> Iterator[list[D]]:
+    """The requests in parts of `AT_ONCE` descriptors, or of one request that has more."""
+    part: list[D] = []
+    size = 0
+    for request in requests:
+        more = max(1, len(request.descriptors))
+        if part and size + more > AT_ONCE:
+            yield part
+            part, size = [], 0
+        part.append(request)
+        size += more
+    if part:
+        yield part
+
+
 async def _validate_all(requests: Sequence[LimitRequest]) -> None:
     """Raises `InvalidFields` with what is wrong with any of them; fields are named `requests[3].domain`."""
     if not requests:
@@ -181,10 +207,11 @@ async def _validate_all(requests: Sequence[LimitRequest]) -> None:
     if len(requests) > MAX_BATCH:
         raise InvalidFields.one("requests", f"must be at most {MAX_BATCH:,}: give fewer at once")
     found: list[FieldViolation] = []
-    for index, request in enumerate(requests):
-        found += islice(violations(request, f"requests[{index}]."), MAX_VIOLATIONS - len(found))
-        if index % AT_ONCE == AT_ONCE - 1:
-            await asyncio.sleep(0)
+    numbered = enumerate(requests)
+    for part in in_turns(requests):
+        for index, request in islice(numbered, len(part)):
+            found += islice(violations(request, f"requests[{index}]."), MAX_VIOLATIONS - len(found))
+        await asyncio.sleep(0)
     if found:
         raise InvalidFields(found)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -19,11 +20,17 @@ from waypost.ports import CounterStore
 
 MAX_RULES = 1000
 """Most values of the label `rule`; what comes after is counted as `OTHER`."""
+MAX_RULE = 300
+"""Characters of it; rules with the same beginning are counted as one."""
 OTHER = "other"
 NO_RULE = "none"
 
 # Seconds: from a store on the same machine to one that is given up.
 STORE_BUCKETS = (0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1)
+
+
+SAY_SECONDS = 60.0
+"""At most so often the log says why the store fails."""
 
 
 class DecisionMetrics:
@@ -69,7 +76,7 @@ def _rule_of(status: DescriptorStatus) -> str:
     match = status.match
     if match is None:
         return NO_RULE
-    return match.metric_place or match.rule.place
+    return (match.metric_place or match.rule.place)[:MAX_RULE]
 
 
 def _decision_of(status: DescriptorStatus) -> str:
@@ -85,7 +92,7 @@ def _mode_of(status: DescriptorStatus) -> str:
 
 
 class ObservedStore:
-    """A store whose decisions are timed, with those that it failed to give."""
+    """A store whose decisions are timed, with those that it failed to give; the log says why, now and then."""
 
     def __init__(self, store: CounterStore, registry: CollectorRegistry) -> None:
         self._store = store
@@ -96,6 +103,7 @@ class ObservedStore:
             buckets=STORE_BUCKETS,
             registry=registry,
         )
+        self._say_at = float("-inf")
         # Made here, so that both are exported before the first decision.
         self._done, self._failed = seconds.labels("done"), seconds.labels("failed")
 
@@ -104,11 +112,19 @@ class ObservedStore:
         started = time.perf_counter()
         try:
             verdict = await self._store.decide(domain, questions, elsewhere)
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             self._failed.observe(time.perf_counter() - started)
+            self._say(error.reason)
             raise
         self._done.observe(time.perf_counter() - started)
         return verdict
+
+    def _say(self, reason: str) -> None:
+        # A store that is there may still fail, by what it is or is not allowed: health does not see all of that.
+        now = time.monotonic()
+        if now >= self._say_at:
+            self._say_at = now + SAY_SECONDS
+            structlog.get_logger().warning("strict limits without store", error=reason)
 
     async def look(self, domain: str, questions: Sequence[Question]) -> tuple[Decision, ...]:
         """As the store does."""

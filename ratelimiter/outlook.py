@@ -39,14 +39,19 @@ class Explained:
     overridden: bool
 
 
-def explained(request: LimitRequest, outlook: Outlook) -> list[Explained]:
-    """One for each descriptor of the request that the outlook is for."""
-    return [_explained(request, outlook, index, match) for index, match in enumerate(outlook.matches)]
+def explained(request: LimitRequest, outlook: Outlook, *, name_others: bool = True) -> list[Explained]:
+    """One for each descriptor of the request that the outlook is for; `name_others` as in `explain_match`."""
+    return [
+        _explained(request, outlook, index, match, name_others=name_others)
+        for index, match in enumerate(outlook.matches)
+    ]
 
 
-def _explained(request: LimitRequest, outlook: Outlook, index: int, match: Match | None) -> Explained:
+def _explained(
+    request: LimitRequest, outlook: Outlook, index: int, match: Match | None, *, name_others: bool
+) -> Explained:
     descriptor = request.descriptors[index]
-    found = explain_match(outlook.rules, request.domain, descriptor.entries)
+    found = explain_match(outlook.rules, request.domain, descriptor.entries, name_others=name_others)
     own = None if found.match is None else found.match.rule
     overridden = match is not None and match.rule is not own
     reason = found.reason

@@ -14,6 +14,9 @@ from ratelimiter.ruleyaml import Written
 MAX_PROBLEMS = 100
 """So many are told at most, of all files together."""
 
+MAX_PROBLEM = 1000
+"""Characters of each: files may have megabytes where a word should be."""
+
 MAX_METADATA_VALUES = 1000
 MAX_METADATA_DEPTH = 16
 
@@ -38,7 +41,8 @@ class Problems:
         if len(self._told) == MAX_PROBLEMS:
             self._more += 1
         else:
-            self._told.append(f"{file}: {place}: {sentence}" if place else f"{file}: {sentence}")
+            told = f"{file}: {place}: {sentence}" if place else f"{file}: {sentence}"
+            self._told.append(told if len(told) <= MAX_PROBLEM else f"{told[:MAX_PROBLEM]}…")
 
     @property
     def lines(self) -> list[str]:
@@ -67,13 +71,17 @@ class Fields:
         """Notes a problem with a field, or with all of it if `field` is empty."""
         self.problems.add(self.file, self.inner(field) if field else self.place, sentence)
 
-    def items(self, field: str, shape: str) -> list[Fields]:
-        """The mappings in a list; `shape` says what they must be."""
+    def items(self, field: str, shape: str, most: int | None = None) -> list[Fields]:
+        """The mappings in a list; `shape` says what they must be, `most` how many there may be."""
         value = self.mapping.get(field)
         if value is None:
             return []
         if not isinstance(value, list):
             self.wrong(field, "must be a list")
+            return []
+        if most is not None and len(value) > most:
+            # Not read: an alias gives a long list to every descriptor.
+            self.wrong(field, f"must be at most {most}")
             return []
         found = []
         for index, item in enumerate(value):

@@ -57,6 +57,7 @@ class RuleFile:
     compat: Compat = Compat.NONE
     root: Node = field(default_factory=Node)
     rules: int = 0
+    _metadata: dict[int, dict[str, object] | None] = field(default_factory=dict)
 
     def read(self, text: str) -> None:
         """Reads the file's text."""
@@ -119,7 +120,10 @@ class RuleFile:
 
     def _rule(self, fields: Fields, path: tuple[Node, ...]) -> Rule | None:
         flags = {name: fields.flag(name) for name in ("shadow_mode", "quota_mode", "detailed_metric")}
-        metadata = fields.metadata("metadata")
+        # What an alias repeats is made once, or a small file would fill the memory.
+        written = id(fields.mapping.get("metadata"))
+        if written not in self._metadata:
+            self._metadata[written] = fields.metadata("metadata")
         names = (self.domain, *(text for node in path for text in (node.key, node.value)))
         blocks = read_blocks(fields, names, reference=self.compat is Compat.ENVOYPROXY)
         if blocks is None:
@@ -131,7 +135,7 @@ class RuleFile:
             name=blocks.name,
             replaces=frozenset(blocks.replaces),
             reference=self.compat is Compat.ENVOYPROXY,
-            metadata=metadata,
+            metadata=self._metadata[written],
             **flags,
         )
 

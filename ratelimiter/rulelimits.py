@@ -23,6 +23,8 @@ MAX_UINT32 = 2**32 - 1
 MAX_WINDOW_SECONDS = 100 * UNITS["year"]
 MAX_LIMITS = 16
 """Limits of one descriptor."""
+MAX_REPLACED = 100
+"""Rules that one limit replaces."""
 
 OURS = ("algorithm", "burst", "multiplier", "consistency", "on_store_failure", "count_rejected")
 """What a block can say beyond the reference."""
@@ -86,12 +88,9 @@ def _read_limits(
     if unlimited:
         descriptor.wrong("limits", "has no place beside a rate_limit that is unlimited")
         return
-    items = descriptor.items("limits", "must be a mapping with unit and requests_per_unit")
+    items = descriptor.items("limits", "must be a mapping with unit and requests_per_unit", MAX_LIMITS)
     if descriptor.mapping["limits"] in (None, []):
         descriptor.wrong("limits", "must not be empty")
-    if len(items) > MAX_LIMITS:
-        descriptor.wrong("limits", f"must be at most {MAX_LIMITS}")
-        return
     for item in items:
         item.check_keys(LIMIT_KEYS, {**ELSEWHERE, "unlimited": "in rate_limit"})
         _read_block(blocks, item, path, reference=reference)
@@ -149,7 +148,7 @@ def _read_names(blocks: Blocks, fields: Fields) -> None:
     if name and blocks.name and name != blocks.name:
         fields.wrong("name", f"the limits of a descriptor are one rule, and it is called {blocks.name!r} already")
     blocks.name = blocks.name or name
-    for item in fields.items("replaces", "must be a mapping with a name"):
+    for item in fields.items("replaces", "must be a mapping with a name", MAX_REPLACED):
         item.check_keys(("name",), {})
         replaced = item.text("name", MAX_VALUE_BYTES, required=True)
         if replaced and replaced == blocks.name:

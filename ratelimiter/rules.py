@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from native import RuleTree
 from ratelimiter.rulefields import Problems
 from ratelimiter.rulefile import Budget, Compat, RuleFile, duplicate
-from ratelimiter.ruletree import Match, Node, Rule
+from ratelimiter.ruletree import Match, Node, Rule, metric_place
 from waypost.model import LimitEntry
 
 __all__ = ["Domain", "Match", "Rule", "Rules", "RulesError", "rule_paths"]
@@ -57,6 +58,10 @@ class Rules:
 
     def __init__(self, domains: Mapping[str, Domain]) -> None:
         self._domains = dict(domains)
+        self._numbered: list[_Numbered] = []
+        for domain in self._domains.values():
+            self._number(domain.root)
+        self._tree = RuleTree({name: domain.root for name, domain in self._domains.items()})
 
     @classmethod
     def load(cls, folder: Path, *, merge_domains: bool = False) -> Self:
@@ -134,8 +139,34 @@ class Rules:
 
     def match(self, domain: str, entries: Sequence[LimitEntry]) -> Match | None:
         """The rule that applies to a descriptor; None if there is none, or no such domain."""
-        found = self._domains.get(domain)
-        return None if found is None else found.root.match(entries)
+        found = self._tree.match(domain, entries)
+        if found is None:
+            return None
+        number, values = found
+        numbered = self._numbered[number]
+        if not numbered.names_values:
+            return Match(numbered.rule, values)
+        return Match(numbered.rule, values, metric_place(self._domains[domain].root, numbered.rule, entries))
+
+    def _number(self, root: Node) -> None:
+        """Gives the rules of a domain the numbers by which the compiled tree knows them."""
+        pending = [(root, False)]
+        while pending:
+            node, to_metric = pending.pop()
+            to_metric = to_metric or node.value_to_metric
+            if node.rule is not None:
+                node.number = len(self._numbered)
+                self._numbered.append(_Numbered(node.rule, to_metric or node.rule.detailed_metric))
+            pending.extend((child, to_metric) for child in node.children)
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    """A rule that the tree has by its number."""
+
+    rule: Rule
+    names_values: bool
+    """Its metric has values of the request in its name."""
 
 
 def rule_paths(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ must stay as written.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -70,8 +71,10 @@ def _written(node: yaml.ScalarNode, meaning: Callable[[yaml.ScalarNode], float |
     text = Written(node.value)
     try:
         text.meant = meaning(node)
+        if not math.isfinite(text.meant):
+            return str(node.value)
     except (ValueError, KeyError, OverflowError):
-        # Tagged as what it does not look like, or with more digits than a number may have.
+        # Tagged as what it does not look like, or larger than the numbers of an answer, which are doubles.
         return str(node.value)
     return text
 

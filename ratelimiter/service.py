@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from ratelimiter import convert
-from ratelimiter.handlers import AT_ONCE, Checker
+from ratelimiter.handlers import AT_ONCE, Checker, in_turns
 from ratelimiter.outlook import explained, list_rules
 from ratelimiter.requests import LimitRequest
 from ratelimiter.rulebook import RuleBook
@@ -42,15 +42,22 @@ class RateLimitService(pb_grpc.RateLimitServiceServicer):
 
     async def BatchCheck(self, request: pb.BatchCheckRequest, context: Any) -> pb.BatchCheckResponse:
         """Decides on each request in turn. Raises `InvalidFields` as `Check` does; then none is counted."""
-        asked = []
-        for index, one in enumerate(request.requests):
-            if index % AT_ONCE == AT_ONCE - 1:
-                # A full batch takes a while to read; others get their turn.
-                await asyncio.sleep(0)
-            asked.append(convert.from_check_request(one, _owner(context)))
+        asked: list[LimitRequest] = []
+        for part in in_turns(request.requests):
+            asked += [convert.from_check_request(one, _owner(context)) for one in part]
+            # A full batch takes a while to read, and to answer; others get their turn.
+            await asyncio.sleep(0)
         if _is_outside(context):
             _keep_out((one, f"requests[{index}].domain") for index, one in enumerate(asked))
-        return convert.to_batch_check_response(await self._checker.check_all(asked))
+        response = pb.BatchCheckResponse()
+        size = 0
+        for result in await self._checker.check_all(asked):
+            response.responses.append(convert.to_check_response(result))
+            size += len(result.statuses)
+            if size >= AT_ONCE:
+                await asyncio.sleep(0)
+                size = 0
+        return response
 
     async def Reset(self, request: pb.ResetRequest, context: Any) -> pb.ResetResponse:
         """Forgets counters. Raises `InvalidFields`, `DependencyUnavailable`."""
@@ -73,7 +80,8 @@ class RateLimitService(pb_grpc.RateLimitServiceServicer):
         if outside:
             _keep_out([(asked, "domain")])
         outlook = await self._checker.look(asked)
-        return convert.to_explain_response(outlook, explained(asked, outlook))
+        # Which other rules there are is for operators, as in ListRules.
+        return convert.to_explain_response(outlook, explained(asked, outlook, name_others=not outside))
 
     async def ListRules(self, request: pb.ListRulesRequest, context: Any) -> pb.ListRulesResponse:
         """Returns the rules in force."""

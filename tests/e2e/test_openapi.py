@@ -137,7 +137,7 @@ def test_errors_come_in_the_form_that_was_asked_for(client: httpx.Client, path: 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(660)
 def test_schemathesis_finds_nothing(generous: Mesh, client: httpx.Client, tmp_path: Path) -> None:
     env = {name: value for name, value in without_settings(os.environ).items() if not name.startswith("COVERAGE_")}
     env |= {"PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1", "PYTHONUTF8": "1", "COLUMNS": "120"}
@@ -152,7 +152,7 @@ def test_schemathesis_finds_nothing(generous: Mesh, client: httpx.Client, tmp_pa
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=320,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout

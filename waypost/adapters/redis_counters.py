@@ -64,7 +64,9 @@ class RedisCounters:
         self._timeout = timeout
         self.doubts = 0
         """Calls that were sent and never answered: they may have been charged."""
-        make_link = partial(Link, connect_timeout=connect_timeout, capacity=capacity, on_doubts=self._doubt)
+        make_link = partial(
+            Link, connect_timeout=connect_timeout, call_timeout=timeout, capacity=capacity, on_doubts=self._doubt
+        )
         self._servers = servers_at(parse_redis_url(url), make_link, connect_timeout)
         self._task: asyncio.Task[None] | None = None
 

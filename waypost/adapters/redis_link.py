@@ -9,20 +9,19 @@ once the server has shown that it can decide. Until then, and after a few failur
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-import hiredis
 import structlog
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
-from waypost.adapters.redis_script import NOTHING, SHA, SOURCE
+from waypost.adapters.redis_connection import EVAL, Connect, abort, open_connection, pack
+from waypost.adapters.redis_script import SHA
 from waypost.breaker import Breaker, BreakerState
 from waypost.errors import StoreUnavailable
 
@@ -33,15 +32,9 @@ BATCH = 256
 LOOK_SECONDS = 0.1
 """At most so long between two looks whether a server is back; each may take as long as `Link`'s `connect_timeout`."""
 
-EVALSHA, EVAL = (b"EVALSHA", SHA), (b"EVAL", SOURCE)
+EVALSHA = (b"EVALSHA", SHA)
 
-
-def _pack(words: tuple[Any, ...]) -> bytes:
-    packed: bytes = hiredis.pack_command(words)
-    return packed
-
-
-_ASKING = _pack((b"ASKING",))
+_ASKING = pack((b"ASKING",))
 
 
 @dataclass(eq=False, slots=True)
@@ -63,7 +56,7 @@ class _Call:
         if self.script:
             words = (*(EVAL if self.by_text else EVALSHA), *words)
         self.asked = self.asking
-        command: bytes = _pack(words)
+        command = pack(words)
         return _ASKING + command if self.asking else command
 
     def tell(self, answer: Any) -> None:
@@ -75,21 +68,24 @@ class _Call:
 class Link:
     """The connection to the server that `connect` makes one to, not connected yet.
 
-    `run` keeps it up. At most `capacity` calls wait. `on_doubts` is told of calls that were sent and never answered:
+    `run` keeps it up. At most `capacity` calls wait. A server that does not answer within `call_timeout` seconds is as
+    good as away. `on_doubts` is told of calls that were sent and never answered:
     nobody knows whether they were done; `on_failure` is called whenever the server could not be used.
     """
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[AbstractConnection]],
+        connect: Connect,
         *,
         connect_timeout: float,
+        call_timeout: float = float("inf"),
         capacity: int,
         on_doubts: Callable[[int], None] = lambda _: None,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect = connect
         self._connect_timeout = connect_timeout
+        self._call_timeout = call_timeout
         self._capacity = capacity
         self._on_doubts = on_doubts
         self._on_failure = on_failure
@@ -144,7 +140,7 @@ class Link:
         try:
             while True:
                 try:
-                    connection = await self._open()
+                    connection = await open_connection(self._connect, self._connect_timeout, self._call_timeout)
                 except Exception as error:
                     self._breaker.trip()
                     self._failed(_reason_of(error))
@@ -168,31 +164,8 @@ class Link:
         self._sent = deque()
         self._reloading = None
         if self._connection is not None:
-            _abort(self._connection)
+            abort(self._connection)
             self._connection = None
-
-    async def _open(self) -> AbstractConnection:
-        """A connection to a server that is master and can run the script."""
-        connection: AbstractConnection | None = None
-        try:
-            async with asyncio.timeout(self._connect_timeout):
-                connection = await self._connect()
-                await connection.connect()  # type: ignore[no-untyped-call]
-                commands = [_pack((*EVAL, 0, NOTHING)), _pack((b"ROLE",))]
-                await connection.send_packed_command(commands, check_health=False)
-                # Reads the script too, so that calls find it.
-                await connection.read_response(disable_decoding=True)
-                try:
-                    role = await connection.read_response(disable_decoding=True, disconnect_on_error=False)
-                except ResponseError:  # it may not be asked: that the script could run must do
-                    role = [b"master"]
-                if role[0] != b"master":
-                    raise ReadOnlyError("the server is no master")
-        except BaseException:
-            if connection is not None:
-                _abort(connection)
-            raise
-        return connection
 
     async def _serve(self, connection: AbstractConnection) -> None:
         """Sends and reads until the connection is lost or dropped."""
@@ -215,7 +188,7 @@ class Link:
                 self.drop(reason)
                 self._failed(reason)
             else:
-                _abort(connection)
+                abort(connection)
 
     async def _send(self, connection: AbstractConnection, sent: deque[_Call]) -> None:
         while True:
@@ -306,16 +279,6 @@ class Link:
     def _fail(self, calls: Iterable[_Call], reason: str) -> None:
         for call in calls:
             call.tell(StoreUnavailable(reason))
-
-
-def _abort(connection: AbstractConnection) -> None:
-    """Closes a connection without a word and without waiting for what is still to be sent."""
-    writer = connection._writer
-    if writer is not None:
-        with contextlib.suppress(Exception):
-            writer.transport.abort()
-    connection._parser.on_disconnect()  # type: ignore[no-untyped-call]
-    connection._close()  # type: ignore[no-untyped-call]
 
 
 def _reason_of(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -156,6 +157,7 @@ class ClusterServers:
 
     def __init__(self, nodes: NodesManager, connection: Callable[..., AbstractConnection], make_link: MakeLink) -> None:
         self._nodes = nodes
+        self._named = dict(nodes.startup_nodes)
         self._connection = connection
         self._make_link = make_link
         self._links: dict[_Place, tuple[Link, asyncio.Task[None]]] = {}
@@ -197,6 +199,8 @@ class ClusterServers:
                     if reason != said:
                         log.warning("redis_cluster_away", error=reason)
                     said = reason
+                    # The driver has only kept those that it found, which may all have moved to other addresses.
+                    self._nodes.startup_nodes.update(self._named)
                     self._masters = set()
                     self._stale.set()
                 else:
@@ -207,10 +211,10 @@ class ClusterServers:
                     await self._forget_gone()
                 # However often it is called stale, no sooner than so: the driver takes milliseconds to read the map.
                 await asyncio.sleep(random.uniform(LOOK_SECONDS, 2 * LOOK_SECONDS))  # noqa: S311 - spreading load
-                try:
-                    await asyncio.wait_for(self._stale.wait(), CLUSTER_SECONDS)
-                except TimeoutError:
-                    pass
+                with contextlib.suppress(TimeoutError):
+                    # Not `wait_for`, which before Python 3.12 forgets that it was cancelled if the wait ends as well.
+                    async with asyncio.timeout(CLUSTER_SECONDS):
+                        await self._stale.wait()
         finally:
             await self._close([task for _, task in self._links.values()])
             self._links.clear()

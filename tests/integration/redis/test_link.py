@@ -1,4 +1,4 @@
-"""The shared connection, when it is dropped while calls come in."""
+"""The shared connection: when it is dropped while calls come in, and to a server that is too slow for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ import uvloop
 from redis.asyncio.connection import Connection
 
 from tests.support.redis import RedisServer
+from tests.support.redis_counters import DOMAIN, healthy, question
+from tests.support.waiting import until
+from waypost.adapters.redis_counters import RedisCounters
 from waypost.adapters.redis_link import Link
+from waypost.errors import StoreUnavailable
 
 
 async def _calls_around_a_drop(server: RedisServer) -> list[bytes]:
@@ -39,3 +43,50 @@ def test_calls_that_come_after_a_drop_are_sent_on_the_next_connection(
     server: RedisServer, run: Callable[[Coroutine[Any, Any, Any]], Any]
 ) -> None:
     assert run(_calls_around_a_drop(server)) == [b"a", b"b", b"c"]
+
+
+class _SlowWay:
+    """The way to a server, on which each answer takes `seconds` longer."""
+
+    def __init__(self, server: RedisServer, seconds: float) -> None:
+        self.seconds = seconds
+        self._server = server
+
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, questions = await asyncio.open_unix_connection(self._server.socket)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._carry(reader, questions, lambda: 0))
+                tasks.create_task(self._carry(answers, writer, lambda: self.seconds))
+        except* ConnectionError:
+            pass
+        finally:
+            questions.close()
+            writer.close()
+
+    async def _carry(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, seconds: Callable[[], float]
+    ) -> None:
+        while data := await source.read(65_536):
+            await asyncio.sleep(seconds())
+            target.write(data)
+        raise ConnectionResetError
+
+
+async def test_a_server_that_answers_later_than_calls_wait_is_as_good_as_away(server: RedisServer) -> None:
+    way = _SlowWay(server, 0.2)
+    listener = await asyncio.start_server(way.connect, "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    async with listener, RedisCounters(url, 0.1, connect_timeout=5.0) as counters:
+
+        async def fails_for_slowness() -> bool:
+            with pytest.raises(StoreUnavailable) as failure:
+                await counters.decide(DOMAIN, [question()])
+            return "later than calls wait" in failure.value.reason
+
+        await until(fails_for_slowness)
+        # None was sent that would not be waited for.
+        assert counters.doubts == 0
+        way.seconds = 0
+        await until(lambda: healthy(counters))
+        assert (await counters.decide(DOMAIN, [question(limit=5)])).decisions[0].remaining == 4

@@ -160,3 +160,12 @@ def test_explain_why_there_is_none(folder: Path) -> None:
         "  l=y: no descriptor for it here\n"
     )
     assert told("explain", "--rules", str(folder), "e", "k=x")["rule"] is None
+
+
+def test_nothing_that_lies_where_it_is_called_is_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stranger = folder / "stranger"
+    stranger.mkdir()
+    for name in ("ratelimiter.py", "json.py"):
+        (stranger / name).write_text("raise SystemExit('a stranger ran')\n")
+    monkeypatch.chdir(stranger)
+    assert said("check", str(folder)).startswith(f"{folder}: 2 domains")

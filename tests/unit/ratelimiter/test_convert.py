@@ -95,3 +95,10 @@ def test_hits_that_are_absent() -> None:
 def test_spans() -> None:
     assert to_duration(0) == Duration()
     assert to_duration(1_500_001) == Duration(seconds=1, nanos=500_001_000)
+
+
+def test_a_span_that_no_message_can_tell_is_the_longest() -> None:
+    # A bucket of 2^32 - 1 tokens, of which one comes back in a year.
+    span = to_duration(2**63 - 1)
+    assert span == Duration(seconds=315_576_000_000)
+    assert span.ToJsonString() == "315576000000s"

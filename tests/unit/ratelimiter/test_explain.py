@@ -105,6 +105,26 @@ def test_not_all_that_would_have_matched_are_named() -> None:
     assert found.reason.endswith("there are other keys: k0, k1, k2, k3, k4, k5, k6, k7 and 12 more")
 
 
+@pytest.mark.parametrize(
+    ("domain", "pairs", "reason"),
+    [
+        ("e", [("path", "x")], "no rules for the domain 'e'"),
+        ("d", [("key", "x")], "no rule: below d nothing is for key=x"),
+        ("d", [("path", "x"), ("user", "y"), ("z", "")], "no rule: d.path.user nests no descriptors"),
+        ("d", [("path", "x")], "no rule: d.path has no limit of its own"),
+        ("d", [("path", "x"), ("user", "y")], "meets the rule d.path.user, with 2 limits"),
+    ],
+)
+def test_strangers_hear_of_no_rule_that_they_did_not_ask_about(
+    domain: str, pairs: list[tuple[str, str]], reason: str
+) -> None:
+    found = explain_match(RULES, domain, [LimitEntry(*pair) for pair in pairs], name_others=False)
+    assert found.reason.startswith(reason)
+    for secret in ("/api/", "/static", "free", "some for"):
+        assert secret not in found.reason
+    assert found.match == explain_match(RULES, domain, [LimitEntry(*pair) for pair in pairs]).match
+
+
 def test_no_such_domain() -> None:
     found = explain(("path", "x"), domain="e")
     assert (found.match, found.path) == (None, ())

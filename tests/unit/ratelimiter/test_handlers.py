@@ -13,7 +13,7 @@ from native import Table
 from native.limits import State, spend
 from native.request import Question, decide
 from ratelimiter.asking import NoOverrides, ask, match_all
-from ratelimiter.handlers import Checker, DecisionRecord
+from ratelimiter.handlers import AT_ONCE, Checker, DecisionRecord, in_turns
 from ratelimiter.requests import Descriptor, LimitNumbers, LimitRequest
 from ratelimiter.results import UNLIMITED, CheckResult, DescriptorStatus
 from ratelimiter.rulebook import RuleBook
@@ -443,6 +443,16 @@ async def test_of_a_batch_with_a_mistake_nothing_is_counted() -> None:
         with pytest.raises(InvalidFields, match=f"requests: {sentence}"):
             await requests.checker.check_all([requests.request("two")] * count)
     assert len(await requests.checker.check_all([requests.request("none")] * 1000)) == 1000
+
+
+def test_others_get_a_turn_after_so_many_descriptors_of_a_batch() -> None:
+    requests = Requests()
+    small, large = requests.request("two"), requests.request(*["two"] * 20)
+    empty = LimitRequest("test", ())
+    sizes = [[len(one.descriptors) for one in part] for part in in_turns([large, small, large, large, *[empty] * 33])]
+    assert sizes == [[20, 1], [20], [20, *[0] * 12], [0] * 21]
+    assert [len(part) for part in in_turns([small] * 1000)] == [*[AT_ONCE] * 31, 8]
+    assert list(in_turns(list[LimitRequest]())) == []
 
 
 async def test_listeners_are_told_each_decision() -> None:

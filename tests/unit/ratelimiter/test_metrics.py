@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 from prometheus_client import CollectorRegistry
 
 import native
@@ -97,6 +98,15 @@ async def test_the_label_has_a_most_number_of_values() -> None:
     }
 
 
+async def test_the_values_of_the_label_have_a_most_length() -> None:
+    world = World()
+    await world.check(f"detailed={'x' * 4000}")
+    await world.check(f"detailed={'x' * 4001}")
+    ((rule, _, _),) = world.decisions()
+    assert (len(rule), rule[:16]) == (300, "test.detailed_xx")
+    assert list(world.decisions().values()) == [2]
+
+
 async def test_the_stores_decisions_are_timed() -> None:
     limiter, registry = Limiter(RULES, strict=True), CollectorRegistry()
     store = ObservedStore(limiter.store, registry)
@@ -115,6 +125,19 @@ async def test_the_stores_decisions_are_timed() -> None:
         await store.decide("test", [question])
     assert (count("done"), count("failed")) == (1, 1)
     assert registry.get_sample_value("ratelimit_store_seconds_bucket", {"result": "done", "le": "0.0001"}) is not None
+
+
+async def test_the_log_says_why_the_store_fails_but_not_each_time() -> None:
+    limiter = Limiter(RULES, strict=True)
+    store = ObservedStore(limiter.store, CollectorRegistry())
+    limiter.store.fails = True
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable) as raised:
+                await store.decide(
+                    "test", [Question(("rule",), ("x",), Limit(Algorithm.FIXED_WINDOW, 2, 1_000_000), 1)]
+                )
+    assert [(line["log_level"], line["error"]) for line in lines] == [("warning", raised.value.reason)]
 
 
 def test_the_table_is_watched() -> None:

@@ -203,3 +203,38 @@ def test_what_aliases_repeat_is_bounded() -> None:
 
     text = level("a", "") + level("b", ", descriptors: *a") + level("c", ", descriptors: *b")
     assert "there are more than 100000 descriptors in all files" in problem(f"{text}domain: d\ndescriptors: *c\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"domain: d\ncompat: {'x' * 100_000}\n",
+        one_rule(f"unit: {'u' * 100_000}, requests_per_unit: 1"),
+        f"domain: d\n? {'k' * 100_000}\n: 1\n",
+    ],
+)
+def test_what_is_told_of_a_mistake_is_short_however_long_that_is(text: str) -> None:
+    with pytest.raises(RulesError) as caught:
+        rules(text)
+    assert all(len(line) <= 1001 for line in caught.value.problems)
+
+
+def test_a_limit_replaces_a_bounded_number_of_rules() -> None:
+    names = ", ".join(f"{{name: n{number}}}" for number in range(101))
+    assert problem(one_rule(f"unit: second, requests_per_unit: 1, replaces: [{names}]")).endswith(
+        ".replaces: must be at most 100"
+    )
+
+
+def test_metadata_that_an_alias_repeats_is_made_once() -> None:
+    found = rules(
+        "domain: d\ndescriptors:\n"
+        "  - {key: a, metadata: &m {x: [1, 2]}, rate_limit: {unit: second, requests_per_unit: 1}}\n"
+        "  - {key: b, metadata: *m, rate_limit: {unit: second, requests_per_unit: 1}}\n"
+        "  - {key: c, rate_limit: {unit: second, requests_per_unit: 1}}\n"
+    )
+    domain = found.domain("d")
+    assert domain is not None
+    first, second, third = (rule.metadata for rule in domain.walk())
+    assert (first, third) == ({"x": [1, 2]}, None)
+    assert first is second

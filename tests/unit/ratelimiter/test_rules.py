@@ -220,6 +220,15 @@ def test_metadata_keeps_numbers_and_flags() -> None:
     assert other.metadata is None
 
 
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan", "1" + "0" * 400])
+def test_what_is_no_number_in_an_answer_stays_text(number: str) -> None:
+    limit = "rate_limit: {unit: second, requests_per_unit: 1}"
+    found = rules(f"domain: d\ndescriptors: [{{key: k, metadata: {{x: {number}}}, {limit}}}]\n")
+    rule = match(found, ("k", "x"), domain="d")
+    assert rule is not None
+    assert rule.metadata == {"x": number}
+
+
 @pytest.mark.parametrize(
     ("unit", "seconds"), [("second", 1), ("hour", 3600), ("week", 604_800), ("month", 2_592_000), ("Year", 31_536_000)]
 )

@@ -88,6 +88,27 @@ async def test_each_workspace_has_counters_of_its_own() -> None:
         assert (await serving.stub.Check(check("other", ADDRESS))).statuses[0].remaining == 1
 
 
+async def test_which_other_rules_there_are_is_told_to_operators_and_inside() -> None:
+    limiter = Limiter(MESH_RULES, OTHER_RULES)
+    asked = [
+        pb.ExplainRequest(domain="nowhere", descriptors=[ADDRESS]),
+        pb.ExplainRequest(domain="other", descriptors=[descriptor(x="y")]),
+    ]
+
+    async def reasons(identity: Identity | None, metadata: Sequence[tuple[str, str]]) -> list[str]:
+        async with limiter.serving(*([] if identity is None else [identity])) as serving:
+            return [(await serving.stub.Explain(one, metadata=metadata)).descriptors[0].reason for one in asked]
+
+    assert await reasons(as_editor(WORKSPACES[0]), EDGE) == [
+        "no rules for the domain 'nowhere'",
+        "no rule: below other nothing is for x=y",
+    ]
+    for identity, metadata in ((as_operator(), EDGE), (None, ())):
+        told = await reasons(identity, metadata)
+        assert told[0].endswith("; there are some for waypost, other")
+        assert told[1].endswith("; there are other keys: address")
+
+
 async def test_operators_reset_and_explain_the_counters_of_a_workspace() -> None:
     limiter = Limiter(OTHER_RULES)
     first, second = (str(workspace_id) for workspace_id in WORKSPACES)

@@ -91,7 +91,8 @@ def test_what_is_no_servicer_is_refused() -> None:
 def test_the_table_has_what_is_served() -> None:
     table = method_table([Links(), Limits()])
     assert table.services == (LINKS, LIMITS)
-    assert set(table.unary) == {*LINK_METHODS, f"/{LIMITS}/Check"}
+    limit_methods = {f"/{LIMITS}/{name}" for name in ("Check", "BatchCheck", "Reset", "Explain", "ListRules")}
+    assert set(table.unary) == LINK_METHODS | limit_methods
     assert not table.streaming
 
 

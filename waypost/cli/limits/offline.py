@@ -84,7 +84,8 @@ def _ask(env: Mapping[str, str], *words: str) -> Any:
     CliSettings.from_env(env, known_names())
     try:
         done = subprocess.run(
-            [sys.executable, "-m", PROGRAM, *words],
+            # -P: not what lies by that name in the folder where somebody stands.
+            [sys.executable, "-P", "-m", PROGRAM, *words],
             env=dict(env),
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -1,0 +1,387 @@
+"""The compiled twin of `native.rules.RuleTree`: the same answers, from flat arrays that need no interpreter.
+
+Texts are compared as UTF-8, in which a part of a text stands at the same characters as its bytes do among the text's.
+The children of a node are in a table of at least twice as many slots; patterns are tried one after the other.
+"""
+
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from libc.stdint cimport int32_t, uint32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
+
+from native._slots cimport hash128_t, siphash
+
+from native.rules import MAX_DEPTH as _MAX_DEPTH
+from native.rules import in_order
+
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+    str PyUnicode_DecodeUTF8(const char *text, Py_ssize_t size, const char *errors)
+
+
+cdef extern from "string.h" nogil:
+    const void *memmem(const void *text, size_t size, const void *part, size_t part_size)
+
+
+if _MAX_DEPTH != MAX_ENTRIES:
+    raise ImportError("native._rules was built from another version of native.rules")
+
+
+cdef class RuleTree:
+    def __cinit__(self, roots):
+        cdef list nodes
+        cdef list names = list(roots)
+        cdef dict places = {}
+        cdef size_t size = 0
+        nodes, self.tree.depth = in_order(roots)
+        for index, node in enumerate(nodes):
+            texts = (node.key, node.value) if index >= len(names) else (names[index], "")
+            for text in texts:
+                data = text.encode()
+                if data not in places:
+                    places[data] = size
+                    size += len(data)
+        # One byte more: an empty text has a place, too.
+        self.tree.texts = <char *> calloc(size + 1, 1)
+        if self.tree.texts == NULL:
+            raise MemoryError
+        for data, place in places.items():
+            memcpy(self.tree.texts + <size_t> place, <const char *> data, len(data))
+        self._allocate(nodes, names, places)
+        self._fill(nodes, names, places)
+
+    def __dealloc__(self):
+        free(self.tree.nodes)
+        free(self.tree.slots)
+        free(self.tree.patterns)
+        free(self.tree.parts)
+        free(self.tree.texts)
+
+    cdef int _allocate(self, list nodes, list names, dict places) except -1:
+        """The arrays, and each node's own texts and number."""
+        cdef size_t slots = slots_for(len(names)), patterns = 0, parts = 0
+        cdef CNode *own
+        for index, node in enumerate(nodes):
+            slots += slots_for(len(node.children))
+            if index >= len(names) and ("*" in node.key or "*" in node.value):
+                patterns += 1
+                parts += node.key.count("*") + node.value.count("*") + 2
+        # One more each: there are none of size 0.
+        self.tree.nodes = <CNode *> calloc(len(nodes) + 1, sizeof(CNode))
+        self.tree.slots = <CSlot *> calloc(slots + 1, sizeof(CSlot))
+        self.tree.patterns = <CPattern *> calloc(patterns + 1, sizeof(CPattern))
+        self.tree.parts = <CText *> calloc(parts + 1, sizeof(CText))
+        if not (self.tree.nodes and self.tree.slots and self.tree.patterns and self.tree.parts):
+            raise MemoryError
+        for index, node in enumerate(nodes):
+            own = self.tree.nodes + 1 + <size_t> index
+            own.rule = node.number
+            if index < len(names):
+                own.key = held_text(self.tree.texts, places, names[index])
+                own.value = held_text(self.tree.texts, places, "")
+                continue
+            own.key = held_text(self.tree.texts, places, node.key)
+            own.value = held_text(self.tree.texts, places, node.value)
+            if node.share_threshold:
+                own.shared = own.value if own.value.size else own.key
+        return 0
+
+    cdef int _fill(self, list nodes, list names, dict places) except -1:
+        """Each node's table of children and its patterns. Children stand together, in the order of their parents."""
+        cdef CRuleTree *tree = &self.tree
+        cdef CNode *own
+        cdef CNode *child
+        cdef CPattern *pattern
+        cdef uint32_t index, count, first = 1, slots = 0, patterns = 0, parts = 0
+        cdef Py_ssize_t parent
+        for parent in range(len(nodes) + 1):
+            own = tree.nodes + parent
+            count = len(nodes[parent - 1].children) if parent else len(names)
+            own.first_slot = slots
+            own.slot_count = slots_for(count)
+            slots += own.slot_count
+            own.first_pattern = patterns
+            for index in range(first, first + count):
+                child = tree.nodes + index
+                own.longest = max(own.longest, <uint32_t> child.value.size)
+                add_child(tree, own, index)
+                if parent == 0 or not (has_star(&child.key) or has_star(&child.value)):
+                    continue
+                pattern = tree.patterns + patterns
+                pattern.node = index
+                pattern.first_part = parts
+                pattern.key_parts = split(&child.key, tree.parts + parts)
+                parts += pattern.key_parts
+                pattern.value_parts = split(&child.value, tree.parts + parts) if child.value.size else 0
+                parts += pattern.value_parts
+                patterns += 1
+            own.pattern_count = patterns - own.first_pattern
+            first += count
+        return 0
+
+    def match(self, str domain not None, entries not None):
+        cdef CRuleTree *tree = &self.tree
+        cdef const CNode *node = root_of(tree, text_of(domain))
+        cdef tuple asked = entries if type(entries) is tuple else tuple(entries)
+        cdef Py_ssize_t index, count = len(asked)
+        cdef CEntryTexts texts
+        cdef CText counted
+        if node == NULL or <size_t> count > tree.depth:
+            return None
+        cdef tuple values = PyTuple_New(2 * count)
+        for index in range(count):
+            entry = asked[index]
+            key, value = entry.key, entry.value
+            texts = CEntryTexts(text_of(key), text_of(value))
+            node = met_by(tree, node, &texts, &counted)
+            if node == NULL:
+                return None
+            if counted.start != texts.value.start:
+                value = PyUnicode_DecodeUTF8(counted.start, counted.size, NULL)
+            set_item(values, 2 * index, key)
+            set_item(values, 2 * index + 1, value)
+        return None if node.rule < 0 else (node.rule, values)
+
+
+cdef class CurrentTree:
+    def __cinit__(self, RuleTree tree not None):
+        memset(self._readers, 0, sizeof(self._readers))
+        self._old = []
+        self._tree = tree
+        self._current = &tree.tree
+
+    @property
+    def tree(self):
+        return self._tree
+
+    def publish(self, RuleTree tree not None):
+        self._old.append(self._tree)
+        self._tree = tree
+        readers_replace(&self._current, &tree.tree)
+        return self.sweep()
+
+    def sweep(self):
+        cdef RuleTree tree
+        cdef list held = []
+        for tree in self._old:
+            if readers_hold(self._readers, MAX_READERS, &tree.tree):
+                held.append(tree)
+        self._old = held
+        return len(held)
+
+    cdef reader_t *register(self) except NULL:
+        """For one thread at a time; it may have been made by another. Who registered keeps this object."""
+        cdef size_t index
+        for index in range(MAX_READERS):
+            if not self._readers[index].taken:
+                self._readers[index].taken = True
+                return self._readers + index
+        raise RuntimeError(f"a tree has at most {MAX_READERS} readers at once")
+
+    cdef void unregister(self, reader_t *reader) noexcept:
+        reader_leave(reader)
+        reader.taken = False
+
+    cdef const CRuleTree *enter(self, reader_t *reader) noexcept nogil:
+        """The tree in force, which stays as it is until `reader_leave(reader)`."""
+        return <const CRuleTree *> reader_enter(reader, &self._current)
+
+    def match_without_gil(self, str domain not None, entries not None, size_t times):
+        cdef CEntryTexts asked[MAX_ENTRIES]
+        cdef CText counted[MAX_ENTRIES]
+        cdef list kept = []
+        cdef CText name = text_of(domain)
+        cdef size_t index, count = len(entries)
+        cdef int32_t *found
+        cdef reader_t *reader
+        if count > MAX_ENTRIES:
+            raise ValueError(f"at most {MAX_ENTRIES} entries")
+        for index in range(count):
+            key, value = entries[index].key, entries[index].value
+            asked[index] = CEntryTexts(text_of(key), text_of(value))
+            kept += key, value
+        found = <int32_t *> calloc(times + 1, sizeof(int32_t))
+        if found == NULL:
+            raise MemoryError
+        try:
+            reader = self.register()
+            with nogil:
+                for index in range(times):
+                    found[index] = find_rule(self.enter(reader), name, asked, count, counted)
+                    reader_leave(reader)
+            self.unregister(reader)
+            return [found[index] for index in range(times)]
+        finally:
+            free(found)
+
+
+cdef int32_t find_rule(
+    const CRuleTree *tree, CText domain, const CEntryTexts *entries, size_t count, CText *counted
+) noexcept nogil:
+    """The number of the rule for a descriptor; negative: none.
+
+    Sets for each entry which text its counter has for a value: the request's, or the tree's if a pattern shares one.
+    """
+    cdef const CNode *node = root_of(tree, domain)
+    cdef size_t index
+    if node == NULL or count > tree.depth:
+        return -1
+    for index in range(count):
+        node = met_by(tree, node, entries + index, counted + index)
+        if node == NULL:
+            return -1
+    return node.rule
+
+
+cdef inline const CNode *root_of(const CRuleTree *tree, CText domain) noexcept nogil:
+    """The node of a domain; NULL: there are no rules for it."""
+    cdef hash128_t digest = siphash(hash128_t(0, 0), 0, domain.start, domain.size)
+    cdef uint32_t found = find_child(tree, tree.nodes, <uint32_t> digest.low, &domain, NULL)
+    return tree.nodes + found if found else NULL
+
+
+cdef inline const CNode *met_by(
+    const CRuleTree *tree, const CNode *node, const CEntryTexts *entry, CText *counted
+) noexcept nogil:
+    """The child for an entry: its very key and value, else the first pattern that fits, else the key's default."""
+    cdef const CPattern *pattern = tree.patterns + node.first_pattern
+    cdef const CPattern *end = pattern + node.pattern_count
+    cdef hash128_t of_key, of_both
+    cdef uint32_t found = 0
+    if node.slot_count == 0:
+        return NULL
+    counted[0] = entry.value
+    of_key = siphash(hash128_t(0, 0), 0, entry.key.start, entry.key.size)
+    if 0 < entry.value.size <= node.longest:
+        of_both = siphash(of_key, 1, entry.value.start, entry.value.size)
+        found = find_child(tree, node, <uint32_t> of_both.low, &entry.key, &entry.value)
+    while found == 0 and pattern < end:
+        if pattern_fits(tree, pattern, entry):
+            found = pattern.node
+            if tree.nodes[found].shared.start != NULL:
+                counted[0] = tree.nodes[found].shared
+        pattern += 1
+    if found == 0:
+        found = find_child(tree, node, <uint32_t> of_key.low, &entry.key, NULL)
+    return tree.nodes + found if found else NULL
+
+
+cdef inline uint32_t find_child(
+    const CRuleTree *tree, const CNode *node, uint32_t hashed, const CText *key, const CText *value
+) noexcept nogil:
+    """The number of the child of just that key and value, or of that key without a value; 0: there is none."""
+    cdef const CSlot *slots = tree.slots + node.first_slot
+    cdef uint32_t mask = node.slot_count - 1
+    cdef uint32_t at = hashed & mask
+    cdef const CNode *child
+    if node.slot_count == 0:
+        return 0
+    # Half of the slots are free.
+    while slots[at].node:
+        if slots[at].hash == hashed:
+            child = tree.nodes + slots[at].node
+            if equal(&child.key, key) and (child.value.size == 0 if value == NULL else equal(&child.value, value)):
+                return slots[at].node
+        at = (at + 1) & mask
+    return 0
+
+
+cdef inline bint equal(const CText *one, const CText *other) noexcept nogil:
+    return one.size == other.size and memcmp(one.start, other.start, one.size) == 0
+
+
+cdef inline bint pattern_fits(
+    const CRuleTree *tree, const CPattern *pattern, const CEntryTexts *entry
+) noexcept nogil:
+    cdef const CText *parts = tree.parts + pattern.first_part
+    if not parts_fit(parts, pattern.key_parts, &entry.key):
+        return False
+    return pattern.value_parts == 0 or parts_fit(parts + pattern.key_parts, pattern.value_parts, &entry.value)
+
+
+cdef bint parts_fit(const CText *parts, uint32_t count, const CText *text) noexcept nogil:
+    """Whether a text is made of `parts`, in order, with anything or nothing between each two."""
+    cdef const CText *first = parts
+    cdef const CText *last = parts + count - 1
+    cdef const CText *part
+    cdef const char *at
+    cdef const char *end
+    if first == last:
+        return equal(first, text)
+    if text.size < first.size + last.size or memcmp(text.start, first.start, first.size) != 0:
+        return False
+    at = text.start + first.size
+    end = text.start + text.size - last.size
+    if memcmp(end, last.start, last.size) != 0:
+        return False
+    part = first + 1
+    while part < last:
+        # The leftmost place leaves the most room for the parts to come.
+        if part.size:
+            at = <const char *> memmem(at, end - at, part.start, part.size)
+            if at == NULL:
+                return False
+            at += part.size
+        part += 1
+    return True
+
+
+cdef uint32_t slots_for(size_t children) noexcept:
+    """A power of two, at least twice as many; none for none."""
+    cdef uint32_t slots = 2
+    while slots < 2 * children:
+        slots *= 2
+    return slots if children else 0
+
+
+cdef void add_child(CRuleTree *tree, const CNode *node, uint32_t index) noexcept:
+    """Nobody can crowd the table with requests: what it holds is the operator's. So the hash has no seed."""
+    cdef CSlot *slots = tree.slots + node.first_slot
+    cdef const CNode *child = tree.nodes + index
+    cdef hash128_t digest = siphash(hash128_t(0, 0), 0, child.key.start, child.key.size)
+    if child.value.size:
+        digest = siphash(digest, 1, child.value.start, child.value.size)
+    cdef uint32_t hashed = <uint32_t> digest.low
+    cdef uint32_t at = hashed & (node.slot_count - 1)
+    while slots[at].node:
+        at = (at + 1) & (node.slot_count - 1)
+    slots[at] = CSlot(hashed, index)
+
+
+cdef bint has_star(const CText *text) noexcept:
+    cdef size_t index
+    for index in range(text.size):
+        if text.start[index] == c"*":
+            return True
+    return False
+
+
+cdef uint32_t split(const CText *text, CText *parts) noexcept:
+    """What stands before, between and behind the `*` of a text; returns how many parts there are."""
+    cdef uint32_t count = 0
+    cdef size_t start = 0, index
+    for index in range(text.size):
+        if text.start[index] == c"*":
+            parts[count] = CText(text.start + start, index - start)
+            count += 1
+            start = index + 1
+    parts[count] = CText(text.start + start, text.size - start)
+    return count + 1
+
+
+cdef CText held_text(const char *texts, dict places, str text) except *:
+    cdef bytes data = text.encode()
+    return CText(texts + <size_t> places[data], len(data))
+
+
+cdef inline CText text_of(object text) except *:
+    cdef Py_ssize_t size
+    cdef const char *start = PyUnicode_AsUTF8AndSize(text, &size)
+    return CText(start, size)
+
+
+cdef inline void set_item(tuple items, Py_ssize_t index, object item) noexcept:
+    Py_INCREF(item)
+    PyTuple_SET_ITEM(items, index, item)

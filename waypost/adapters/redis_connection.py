@@ -1,0 +1,82 @@
+"""Makes a connection to a Redis server that has shown that it can decide, and in time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ReadOnlyError, ResponseError
+
+from waypost.adapters.redis_script import NOTHING, SOURCE
+
+TRIES = 3
+"""So often a server may show that it answers in time: once may be an accident, on either side."""
+
+EVAL = (b"EVAL", SOURCE)
+
+Connect = Callable[[], Awaitable[AbstractConnection]]
+
+
+def pack(words: tuple[Any, ...]) -> bytes:
+    """A command as it is sent."""
+    packed: bytes = hiredis.pack_command(words)
+    return packed
+
+
+async def open_connection(connect: Connect, connect_timeout: float, call_timeout: float) -> AbstractConnection:
+    """A connection, made within `connect_timeout`, to a master that runs the script within `call_timeout`; seconds.
+
+    Raises what the driver raises, and `TimeoutError`.
+    """
+    connection: AbstractConnection | None = None
+    try:
+        async with asyncio.timeout(connect_timeout):
+            connection = await connect()
+            await connection.connect()  # type: ignore[no-untyped-call]
+            await _show(connection, call_timeout)
+    except BaseException:
+        if connection is not None:
+            abort(connection)
+        raise
+    return connection
+
+
+async def _show(connection: AbstractConnection, call_timeout: float) -> None:
+    # By its text, so that calls find it.
+    script = pack((*EVAL, 0, NOTHING))
+    seconds = await _seconds_of(connection, script, pack((b"ROLE",)))
+    try:
+        role = await connection.read_response(disable_decoding=True, disconnect_on_error=False)
+    except ResponseError:  # it may not be asked: that the script could run must do
+        role = [b"master"]
+    if role[0] != b"master":
+        raise ReadOnlyError("the server is no master")
+    for _ in range(TRIES - 1):
+        if seconds > call_timeout:
+            seconds = await _seconds_of(connection, script)
+    if seconds > call_timeout:
+        # Each call would wait in vain, and might be charged all the same.
+        raise TimeoutError("the server answers, but later than calls wait")
+
+
+async def _seconds_of(connection: AbstractConnection, *commands: bytes) -> float:
+    """How long the answer to the first of these takes; those to the others are still to be read."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await connection.send_packed_command(commands, check_health=False)
+    await connection.read_response(disable_decoding=True)
+    return loop.time() - began
+
+
+def abort(connection: AbstractConnection) -> None:
+    """Closes a connection without a word and without waiting for what is still to be sent."""
+    writer = connection._writer
+    if writer is not None:
+        with contextlib.suppress(Exception):
+            writer.transport.abort()
+    connection._parser.on_disconnect()  # type: ignore[no-untyped-call]
+    connection._close()  # type: ignore[no-untyped-call]
