@@ -4,6 +4,7 @@ Texts are compared as UTF-8, in which a part of a text stands at the same charac
 The children of a node are in a table of at least twice as many slots; patterns are tried one after the other.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport int32_t, uint32_t
@@ -39,7 +40,7 @@ cdef class RuleTree:
         for index, node in enumerate(nodes):
             texts = (node.key, node.value) if index >= len(names) else (names[index], "")
             for text in texts:
-                data = text.encode()
+                data = encoded(text)
                 if data not in places:
                     places[data] = size
                     size += len(data)
@@ -123,10 +124,11 @@ cdef class RuleTree:
 
     def match(self, str domain not None, entries not None):
         cdef CRuleTree *tree = &self.tree
-        cdef const CNode *node = root_of(tree, text_of(domain))
+        cdef CEntryTexts texts
+        kept = entry_texts(domain, "", &texts)
+        cdef const CNode *node = root_of(tree, texts.key)
         cdef tuple asked = entries if type(entries) is tuple else tuple(entries)
         cdef Py_ssize_t index, count = len(asked)
-        cdef CEntryTexts texts
         cdef CText counted
         if node == NULL or <size_t> count > tree.depth:
             return None
@@ -134,12 +136,12 @@ cdef class RuleTree:
         for index in range(count):
             entry = asked[index]
             key, value = entry.key, entry.value
-            texts = CEntryTexts(text_of(key), text_of(value))
+            kept = entry_texts(key, value, &texts)
             node = met_by(tree, node, &texts, &counted)
             if node == NULL:
                 return None
             if counted.start != texts.value.start:
-                value = PyUnicode_DecodeUTF8(counted.start, counted.size, NULL)
+                value = PyUnicode_DecodeUTF8(counted.start, counted.size, "surrogatepass")
             set_item(values, 2 * index, key)
             set_item(values, 2 * index + 1, value)
         return None if node.rule < 0 else (node.rule, values)
@@ -191,8 +193,8 @@ cdef class CurrentTree:
     def match_without_gil(self, str domain not None, entries not None, size_t times):
         cdef CEntryTexts asked[MAX_ENTRIES]
         cdef CText counted[MAX_ENTRIES]
-        cdef list kept = []
-        cdef CText name = text_of(domain)
+        cdef CEntryTexts name
+        cdef list kept = [entry_texts(domain, "", &name)]
         cdef size_t index, count = len(entries)
         cdef int32_t *found
         cdef reader_t *reader
@@ -200,8 +202,7 @@ cdef class CurrentTree:
             raise ValueError(f"at most {MAX_ENTRIES} entries")
         for index in range(count):
             key, value = entries[index].key, entries[index].value
-            asked[index] = CEntryTexts(text_of(key), text_of(value))
-            kept += key, value
+            kept += key, value, entry_texts(key, value, asked + index)
         found = <int32_t *> calloc(times + 1, sizeof(int32_t))
         if found == NULL:
             raise MemoryError
@@ -209,7 +210,7 @@ cdef class CurrentTree:
             reader = self.register()
             with nogil:
                 for index in range(times):
-                    found[index] = find_rule(self.enter(reader), name, asked, count, counted)
+                    found[index] = find_rule(self.enter(reader), name.key, asked, count, counted)
                     reader_leave(reader)
             self.unregister(reader)
             return [found[index] for index in range(times)]
@@ -372,8 +373,26 @@ cdef uint32_t split(const CText *text, CText *parts) noexcept:
 
 
 cdef CText held_text(const char *texts, dict places, str text) except *:
-    cdef bytes data = text.encode()
+    cdef bytes data = encoded(text)
     return CText(texts + <size_t> places[data], len(data))
+
+
+cdef bytes encoded(str text):
+    """Also half of a surrogate pair, which no request carries, but perhaps who asks on a command line."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+cdef inline object entry_texts(object key, object value, CEntryTexts *texts):
+    """Sets the texts of an entry, and returns what to keep for as long as they are used, besides `key` and `value`."""
+    cdef bytes key_data, value_data
+    try:
+        texts[0] = CEntryTexts(text_of(key), text_of(value))
+    except UnicodeEncodeError:
+        key_data, value_data = encoded(key), encoded(value)
+        texts.key = CText(PyBytes_AS_STRING(key_data), len(key_data))
+        texts.value = CText(PyBytes_AS_STRING(value_data), len(value_data))
+        return key_data, value_data
+    return None
 
 
 cdef inline CText text_of(object text) except *:

@@ -17,19 +17,23 @@ from ratelimiter.offenders import Offenders
 from ratelimiter.overrides.handlers import OverrideHandlers
 from ratelimiter.overrides.live import LiveOverrides
 from ratelimiter.overrides.service import LimitOverrideService
+from ratelimiter.own_limiter import OwnLimiter
 from ratelimiter.reload import RuleWatch
 from ratelimiter.requests import MAX_BATCH
 from ratelimiter.rules import RulesError
 from ratelimiter.service import RateLimitService
 from ratelimiter.settings import Settings
+from waypost.access.policies import POLICIES
 from waypost.adapters.access import access_control
 from waypost.adapters.overrides import followed_overrides
 from waypost.adapters.redis_counters import RedisCounters
 from waypost.clock import ServerClock, SteadyClock
 from waypost.ports import CounterStore
+from waypost.rpc.access import Limits
 from waypost.rpc.health import Check
 from waypost.rpc.methods import MessageCap
 from waypost.rpc.process import Service, serve
+from waypost.rpc.told_limits import ToldLimits
 from waypost.settings import BadSettings
 from waypost.telemetry import Metrics
 
@@ -70,6 +74,7 @@ async def run(settings: Settings) -> None:
             shadow_mode=settings.limits_shadow_mode,
             listeners=[DecisionMetrics(metrics.registry).on_decision, offenders.on_decision],
         )
+        own = ToldLimits(OwnLimiter(checker))
         await serve(
             Service(
                 name="ratelimiter",
@@ -77,7 +82,7 @@ async def run(settings: Settings) -> None:
                 control_port=settings.control_port,
                 metrics_port=settings.metrics_port,
                 servicers=[
-                    RateLimitService(checker, rules.book),
+                    RateLimitService(checker, rules.book, own),
                     EnvoyRateLimitService(
                         checker,
                         headers=settings.response_headers,
@@ -86,7 +91,7 @@ async def run(settings: Settings) -> None:
                     ),
                     LimitOverrideService(OverrideHandlers(followed.store, clock)),
                 ],
-                gate=[control.gate],
+                gate=[control.gate, Limits(own, POLICIES, edge_only=True)],
                 message_caps=MESSAGE_CAPS,
                 sampled={envoy_service.METHOD: settings.log_every},
                 metrics=metrics,

@@ -13,25 +13,32 @@ from ratelimiter.outlook import explained, list_rules
 from ratelimiter.requests import LimitRequest
 from ratelimiter.rulebook import RuleBook
 from waypost.access.identity import Scope
+from waypost.access.limits import charge
+from waypost.access.policies import LimitClass
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.api.v1 import rate_limit_service_pb2_grpc as pb_grpc
 from waypost.errors import InvalidFields, PermissionDenied
 from waypost.model import MESH_LIMIT_DOMAIN
+from waypost.ports import Limiter
 from waypost.rpc.access import EDGE_HEADER
 
 NAME = "/waypost.api.v1.RateLimitService"
+MAX_COST = 10_000
+"""What the largest batch costs its caller; so many are admitted at once by the rules that come with Waypost."""
 
 
 class RateLimitService(pb_grpc.RateLimitServiceServicer):
     """Answers with `checker` and the rules of `book`.
 
-    Errors are raised, for the chain in front to turn into statuses. Callers with credentials have counters of their
-    workspace's own: nobody spends or learns what others have used.
+    Errors are raised, for the chain in front to turn into statuses. `limiter` limits those who ask: the chain has
+    charged each call from outside as one question, batches are charged here for the rest. Callers with credentials have
+    counters of their workspace's own: nobody spends or learns what others have used.
     """
 
-    def __init__(self, checker: Checker, book: RuleBook) -> None:
+    def __init__(self, checker: Checker, book: RuleBook, limiter: Limiter) -> None:
         self._checker = checker
         self._book = book
+        self._limiter = limiter
 
     async def Check(self, request: pb.CheckRequest, context: Any) -> pb.CheckResponse:
         """Decides on one request. Raises `InvalidFields`, also for the mesh's own domain in a call from outside."""
@@ -41,7 +48,7 @@ class RateLimitService(pb_grpc.RateLimitServiceServicer):
         return convert.to_check_response(await self._checker.check(asked))
 
     async def BatchCheck(self, request: pb.BatchCheckRequest, context: Any) -> pb.BatchCheckResponse:
-        """Decides on each request in turn. Raises `InvalidFields` as `Check` does; then none is counted."""
+        """Decides on each request in turn. Raises `InvalidFields` as `Check` does, `RateLimited`: none counts."""
         asked: list[LimitRequest] = []
         for part in in_turns(request.requests):
             asked += [convert.from_check_request(one, _owner(context)) for one in part]
@@ -49,6 +56,9 @@ class RateLimitService(pb_grpc.RateLimitServiceServicer):
             await asyncio.sleep(0)
         if _is_outside(context):
             _keep_out((one, f"requests[{index}].domain") for index, one in enumerate(asked))
+            questions = sum(len(one.descriptors) for one in asked)
+            if questions > 1:
+                await charge(self._limiter, LimitClass.CHECK, context.identity, min(questions, MAX_COST) - 1)
         response = pb.BatchCheckResponse()
         size = 0
         for result in await self._checker.check_all(asked):

@@ -57,7 +57,7 @@ def test_a_million_keys_of_an_attacker_get_no_more_than_their_limit(limit: Limit
     assert served
     assert not any(counters.allow(str(key), NOW_US) for key in served)
 
-    assert len(table) <= CAPACITY * 5 // 4
+    assert len(table) <= CAPACITY
     assert table.memory_bytes <= cap + 4096
     if COMPILED:
         assert table.memory_bytes <= 64 * CAPACITY * 5 // 4 + 65_536

@@ -14,6 +14,7 @@ from ratelimiter.app import MESSAGE_CAPS
 from ratelimiter.asking import Overrides
 from ratelimiter.envoy_service import EnvoyRateLimitService
 from ratelimiter.handlers import Checker, DecisionRecord
+from ratelimiter.own_limiter import OwnLimiter
 from ratelimiter.rulebook import RuleBook
 from ratelimiter.rules import Rules
 from ratelimiter.service import RateLimitService
@@ -53,7 +54,7 @@ class Limiter:
             shadow_mode=shadow_mode,
             listeners=[self.told.append],
         )
-        self.service = RateLimitService(self.checker, self.book)
+        self.service = RateLimitService(self.checker, self.book, OwnLimiter(self.checker))
         self.envoy_service = EnvoyRateLimitService(self.checker, shadow_mode=shadow_mode, **options)
 
     @contextlib.asynccontextmanager

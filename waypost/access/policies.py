@@ -32,12 +32,14 @@ class LimitClass(StrEnum):
     """By which rules of the domain `waypost` calls are limited (`route_class`)."""
 
     NONE = "none"
-    """By none: the call is itself a question about a limit, or of the mesh's own."""
+    """By none: the mesh's own."""
     READ = "read"
     WRITE = "write"
     CREATE = "create"
     """By the number of links; asked by the use case, after what was answered before."""
     REPORT = "report"
+    CHECK = "check"
+    """By the number of questions about limits; only of calls through the edge: those of the mesh are such questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,8 @@ _KEYS_READ = Policy(Scope.KEYS_MANAGE, Objects.WORKSPACE, LimitClass.READ)
 _WORKSPACE_READ = Policy(Scope.WORKSPACE_READ, Objects.WORKSPACE, LimitClass.READ)
 _ABUSE_READ = Policy(Scope.ABUSE_MANAGE, Objects.MESH, LimitClass.READ)
 _ABUSE_WRITE = Policy(Scope.ABUSE_MANAGE, Objects.MESH, LimitClass.WRITE)
-_LIMIT_CHECK = Policy(Scope.LIMITS_CHECK, Objects.NONE, LimitClass.NONE, seconds=5.0, inside=True)
-_LIMITS_WRITE = Policy(Scope.LIMITS_MANAGE, Objects.MESH, LimitClass.NONE)
+_LIMIT_CHECK = Policy(Scope.LIMITS_CHECK, Objects.NONE, LimitClass.CHECK, seconds=5.0, inside=True)
+_LIMITS_WRITE = Policy(Scope.LIMITS_MANAGE, Objects.MESH, LimitClass.CHECK)
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
@@ -139,14 +141,14 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
                 "BatchCheck": _LIMIT_CHECK,
                 "Explain": _LIMIT_CHECK,
                 "Reset": _LIMITS_WRITE,
-                "ListRules": Policy(Scope.MESH_READ, Objects.MESH, LimitClass.NONE),
+                "ListRules": Policy(Scope.MESH_READ, Objects.MESH, LimitClass.CHECK),
             },
         ),
         **_service(
             "LimitOverrideService",
             {
                 "SetOverride": _LIMITS_WRITE,
-                "ListOverrides": Policy(Scope.LIMITS_MANAGE, Objects.MESH, LimitClass.NONE),
+                "ListOverrides": Policy(Scope.LIMITS_MANAGE, Objects.MESH, LimitClass.CHECK),
                 "DeleteOverride": _LIMITS_WRITE,
             },
         ),

@@ -83,10 +83,14 @@ class Access:
 
 
 class Limits:
-    """Asks `limiter` before each call whose policy names a class, but for those whose use case asks by itself."""
+    """Asks `limiter` before each call whose policy names a class, but for those whose use case asks by itself.
 
-    def __init__(self, limiter: Limiter, policies: Mapping[str, Policy]) -> None:
+    `edge_only`: calls from inside the mesh are not limited.
+    """
+
+    def __init__(self, limiter: Limiter, policies: Mapping[str, Policy], *, edge_only: bool = False) -> None:
         self._limiter = limiter
+        self._edge_only = edge_only
         self._classes = {
             name: policy.limit
             for name, policy in policies.items()
@@ -96,6 +100,6 @@ class Limits:
     async def __call__(self, context: CallContext, request: bytes, call_next: Handler) -> bytes:
         """Runs the call if it is within its limit; raises `RateLimited`."""
         limit = self._classes.get(context.method)
-        if limit is not None:
+        if limit is not None and not (self._edge_only and EDGE_HEADER not in context.headers):
             await charge(self._limiter, limit, context.identity)
         return await call_next(context, request)

@@ -273,3 +273,31 @@ async def test_who_has_no_workspace_counts_with_the_mesh_only_inside() -> None:
     async with Limiter(OTHER_RULES).serving(Identity("mesh")) as serving:
         assert (await serving.stub.Check(check("other", ADDRESS, hits=2))).allowed
         assert not (await serving.stub.Check(check("other", ADDRESS))).allowed
+
+
+async def test_a_batch_from_outside_is_charged_to_its_caller_by_its_descriptors() -> None:
+    own = """
+domain: waypost
+descriptors:
+  - key: route_class
+    value: check
+    descriptors:
+      - key: principal
+        rate_limit: {unit: minute, requests_per_unit: 7, algorithm: token_bucket}
+"""
+    limiter = Limiter(own, OTHER_RULES)
+    # The chain has charged each call for one.
+    batch = pb.BatchCheckRequest(requests=[check("other", ADDRESS, descriptor(none="x"))] * 2)
+    async with limiter.serving(as_editor(WORKSPACES[0])) as serving:
+        for _ in range(2):
+            await serving.stub.BatchCheck(batch, metadata=EDGE)
+        told = len(limiter.told)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await serving.stub.BatchCheck(batch, metadata=EDGE)
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert [status.rule for status in limiter.told[-1].result.statuses][:1] == [
+            "waypost.route_class_check.principal"
+        ]
+        assert len(limiter.told) == told + 1, "what was refused was not decided"
+    async with limiter.serving() as serving:
+        assert len((await serving.stub.BatchCheck(batch)).responses) == 2, "the mesh's own are not limited"

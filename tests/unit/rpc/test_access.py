@@ -23,7 +23,7 @@ from waypost.errors import InvalidFields, PermissionDenied, RateLimited, Unauthe
 from waypost.model import DEFAULT_WORKSPACE, LimitDecision, LimitEntry
 from waypost.rpc import access
 from waypost.rpc.access import Access
-from waypost.rpc.context import CallContext
+from waypost.rpc.context import CallContext, Metadata
 from waypost.rpc.server import HEALTH_CHECK
 
 TRUSTED = [ip_network("127.0.0.0/8")]
@@ -283,15 +283,15 @@ class Limiter:
         return self.decision
 
 
-async def through(limiter: Limiter, method: str) -> bytes:
-    """What a call comes to that is the mesh's."""
-    context = CallContext(method, (), "unix:", None)
+async def through(limiter: Limiter, method: str, metadata: Metadata = (), **options: bool) -> bytes:
+    """What a call of somebody with credentials comes to."""
+    context = CallContext(method, metadata, "unix:", None)
     context.identity = Identity("user:ada")
 
     async def handler(context: CallContext, request: bytes) -> bytes:
         return b"answer"
 
-    return await access.Limits(limiter, POLICIES)(context, b"", handler)
+    return await access.Limits(limiter, POLICIES, **options)(context, b"", handler)
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
@@ -309,3 +309,11 @@ async def test_a_call_over_its_limit_does_not_reach_its_method() -> None:
     limiter.decision = LimitDecision(False, "reads", 1.0)
     with pytest.raises(RateLimited):
         await through(limiter, GET_LINK)
+
+
+async def test_calls_from_inside_are_not_limited_where_only_the_edge_is() -> None:
+    limiter = Limiter()
+    await through(limiter, CHECK, edge_only=True)
+    assert limiter.asked == []
+    await through(limiter, CHECK, [EDGE], edge_only=True)
+    assert limiter.asked == [[(LimitEntry("route_class", "check"), LimitEntry("principal", "user:ada"))]]

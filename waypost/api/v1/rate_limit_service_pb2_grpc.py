@@ -81,6 +81,7 @@ class RateLimitServiceServicer:
 
     def BatchCheck(self, request, context):
         """Decides on up to 1,000 requests, one after the other, and answers them in their order. Each is a decision of its own.
+        Callers from outside are limited in turn: a batch counts as many questions as it has descriptors, at most 10,000.
 
         INVALID_ARGUMENT: something is wrong with one of them, which the field's name says; then none is counted.
         """

@@ -44,6 +44,7 @@ class RateLimitServiceStub:
     """
     BatchCheck: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchCheckRequest, _rate_limit_service_pb2.BatchCheckResponse]
     """Decides on up to 1,000 requests, one after the other, and answers them in their order. Each is a decision of its own.
+    Callers from outside are limited in turn: a batch counts as many questions as it has descriptors, at most 10,000.
 
     INVALID_ARGUMENT: something is wrong with one of them, which the field's name says; then none is counted.
     """
@@ -72,6 +73,7 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     """
     BatchCheck: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchCheckRequest, _rate_limit_service_pb2.BatchCheckResponse]  # type: ignore[assignment]
     """Decides on up to 1,000 requests, one after the other, and answers them in their order. Each is a decision of its own.
+    Callers from outside are limited in turn: a batch counts as many questions as it has descriptors, at most 10,000.
 
     INVALID_ARGUMENT: something is wrong with one of them, which the field's name says; then none is counted.
     """
@@ -109,6 +111,7 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_service_pb2.BatchCheckResponse, _abc.Awaitable[_rate_limit_service_pb2.BatchCheckResponse]]:
         """Decides on up to 1,000 requests, one after the other, and answers them in their order. Each is a decision of its own.
+        Callers from outside are limited in turn: a batch counts as many questions as it has descriptors, at most 10,000.
 
         INVALID_ARGUMENT: something is wrong with one of them, which the field's name says; then none is counted.
         """
