@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from redis.exceptions import AskError, MovedError, ResponseError
 
-from native.limits import Decision
+from native.limits import Algorithm, Decision, Limit
 from native.request import NOWHERE, Elsewhere, Question, Verdict, is_admitted
 from waypost.adapters.redis_link import Link
 from waypost.adapters.redis_script import NOTHING, decision_arguments, look_arguments, verdict_of
@@ -34,6 +34,10 @@ CAPACITY = 4096
 """Most calls that wait for one server."""
 HOPS = 5
 """Most servers that a call is sent on to."""
+
+PROBE_DOMAIN = "waypost-health"
+PROBE = Question(("health",), ("probe",), Limit(Algorithm.FIXED_WINDOW, 2**32 - 1, 1_000_000), 1)
+"""What a health check asks; its counter lasts two seconds."""
 
 
 class RedisUnusable(DependencyUnavailable):
@@ -106,9 +110,12 @@ class RedisCounters:
 
     async def check(self) -> None:
         """A health check: raises `RedisUnusable` when a server does not answer, or cannot decide."""
-        deadline = asyncio.get_running_loop().time() + 10 * self._timeout
+        seconds = 10 * self._timeout
+        deadline = asyncio.get_running_loop().time() + seconds
         try:
             replies = await asyncio.gather(*(link.decide((), NOTHING, deadline) for link in self._servers.links()))
+            # With a key: only then a cluster says that it is down, or a user that it may not read or write.
+            await self._run_script(PROBE_DOMAIN, *decision_arguments(PROBE_DOMAIN, [PROBE]), seconds)
         except StoreUnavailable as error:
             raise RedisUnusable(error.reason) from error
         for reply in replies:
@@ -118,12 +125,14 @@ class RedisCounters:
     def _doubt(self, calls: int) -> None:
         self.doubts += calls
 
-    async def _run_script(self, domain: str, keys: Sequence[bytes], argument: bytes) -> Any:
-        return await self._ask(domain, lambda link, **options: link.decide(keys, argument, **options))
+    async def _run_script(
+        self, domain: str, keys: Sequence[bytes], argument: bytes, seconds: float | None = None
+    ) -> Any:
+        return await self._ask(domain, lambda link, **options: link.decide(keys, argument, **options), seconds)
 
-    async def _ask(self, domain: str, call: Any) -> Any:
+    async def _ask(self, domain: str, call: Any, seconds: float | None = None) -> Any:
         """The answer of the server that has the domain, which may name another one."""
-        deadline = asyncio.get_running_loop().time() + self._timeout
+        deadline = asyncio.get_running_loop().time() + (self._timeout if seconds is None else seconds)
         link, asking = self._servers.link(domain), False
         for _ in range(HOPS):
             answer = await call(link, deadline=deadline, asking=asking)

@@ -18,7 +18,7 @@ from tests.support.certificates import self_signed
 from tests.support.redis import RedisServer, free_port, redis_server
 from tests.support.redis_counters import DOMAIN, HOUR_US, healthy, question, serving
 from tests.support.waiting import until
-from waypost.adapters.redis_counters import RedisCounters
+from waypost.adapters.redis_counters import RedisCounters, RedisUnusable
 from waypost.errors import DependencyUnavailable, StoreUnavailable
 
 SLACK = 2.0
@@ -256,7 +256,7 @@ async def test_it_identifies_itself(server: RedisServer) -> None:
     async with serving(f"redis://limiter:pass%20word@127.0.0.1:{server.port}/3") as counters:
         await counters.decide(DOMAIN, [question()])
     with redis.Redis(port=server.port, db=3) as client:
-        assert len(client.keys()) == 1
+        assert len([key for key in client.scan_iter() if DOMAIN.encode() in key]) == 1
     async with RedisCounters(f"redis://limiter:wrong@127.0.0.1:{server.port}", 0.2) as counters:
         with pytest.raises(StoreUnavailable) as caught:
             await counters.decide(DOMAIN, [question()])
@@ -296,3 +296,20 @@ async def test_numbers_beyond_what_the_script_knows_are_cut_off(counters: RedisC
     assert verdict.decisions[0].remaining == 0
     huge = question("b", 1, 1, algorithm=Algorithm.TOKEN_BUCKET, window_us=2**52, burst=2**50)
     assert (await counters.decide(DOMAIN, [huge])).decisions[0].remaining == 2**50 - 1
+
+
+async def test_health_sees_a_user_that_may_not_read_or_write(server: RedisServer) -> None:
+    server.execute("ACL", "SETUSER", "half", "on", ">secret", "~wp:*", "+eval", "+evalsha", "+time", "+role", "+get")
+    try:
+        async with RedisCounters(f"redis://half:secret@127.0.0.1:{server.port}", 1.0) as counters:
+
+            async def found_out() -> bool:
+                try:
+                    await counters.check()
+                except RedisUnusable as error:
+                    return "can't run this command" in str(error)
+                return False
+
+            await until(found_out)
+    finally:
+        server.execute("ACL", "DELUSER", "half")
