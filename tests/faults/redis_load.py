@@ -45,6 +45,8 @@ class Call:
     value: str
     outcome: str
     """`admitted`, `refused`, or `failed`."""
+    reason: str = ""
+    """Why it failed."""
 
     @property
     def ended(self) -> float:
@@ -63,6 +65,10 @@ class Log:
     def outcomes(self) -> Counter[str]:
         """How many calls there were of each outcome."""
         return Counter(call.outcome for call in self.calls)
+
+    def reasons(self) -> Counter[str]:
+        """Why calls failed, and how often."""
+        return Counter(call.reason for call in self.calls if call.outcome == "failed")
 
     def between(self, began: float, ended: float) -> list[Call]:
         """The calls that began in this time."""
@@ -112,13 +118,13 @@ async def load(*stores: RedisCounters, callers: int = CALLERS) -> AsyncIterator[
     async def ask(store: RedisCounters) -> None:
         while True:
             number = current[0]
-            began = loop.time()
+            began, reason = loop.time(), ""
             try:
                 verdict = await store.decide(DOMAIN, [spent_once(str(number))])
                 outcome = "admitted" if verdict.admitted else "refused"
-            except StoreUnavailable:
-                outcome = "failed"
-            log.calls.append(Call(began, loop.time() - began, str(number), outcome))
+            except StoreUnavailable as error:
+                outcome, reason = "failed", error.reason
+            log.calls.append(Call(began, loop.time() - began, str(number), outcome, reason))
             if outcome == "refused" and current[0] == number:
                 current[0] += 1
             await asyncio.sleep(PAUSE)
