@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from itertools import pairwise
 
 import pytest
+import redis
 
 from tests.faults.redis_load import (
     BACK_SECONDS,
@@ -111,14 +113,17 @@ async def test_no_key_without_ttl_after_a_crash_at_any_moment(persistence: dict[
         async with serving(server.url, DEADLINE) as counters, load(counters) as log:
             for losses in range(1, 11):
                 await run_for(log, chance.randrange(30, 400))
-                if "save" in persistence and chance.random() < 0.5:
-                    await asyncio.to_thread(server.execute, "BGSAVE")
+                if "save" in persistence:
+                    # Some that end, so that there is something to find, and some that are cut off. It saves by itself, too,
+                    # and refuses to while it does.
+                    with contextlib.suppress(redis.ResponseError):
+                        await asyncio.to_thread(server.execute, "SAVE" if losses % 3 == 0 else "BGSAVE")
                 await asyncio.sleep(chance.random() * 0.02)
                 await asyncio.to_thread(server.kill)
                 await asyncio.to_thread(server.start)
                 found += await all_have_ttl(server)
                 log.check_admissions(losses)
-        assert found > 10
+        assert found > 0
         log.check_deadlines()
 
 
