@@ -114,8 +114,8 @@ async def test_no_key_without_ttl_after_a_crash_at_any_moment(persistence: dict[
             for losses in range(1, 11):
                 await run_for(log, chance.randrange(30, 400))
                 if "save" in persistence:
-                    # Some that end, so that there is something to find, and some that are cut off. It saves by itself, too,
-                    # and refuses to while it does.
+                    # Some that end, so that there is something to find, and some that are cut off. It saves by itself
+                    # too, and then refuses to.
                     with contextlib.suppress(redis.ResponseError):
                         await asyncio.to_thread(server.execute, "SAVE" if losses % 3 == 0 else "BGSAVE")
                 await asyncio.sleep(chance.random() * 0.02)
