@@ -66,7 +66,8 @@ class Settings(RuleSettings, TokenSettings):
     response_headers: bool = setting(
         "WAYPOST_RATELIMITER_RESPONSE_HEADERS",
         True,
-        "Whether answers to Envoy bring headers for clients: X-RateLimit-*, RateLimit, RateLimit-Policy, Retry-After.",
+        "Whether answers to Envoy bring headers for clients: X-RateLimit-*, RateLimit, RateLimit-Policy, Retry-After. "
+        "The edge of `waypost up` needs them for its own answers.",
     )
     dynamic_metadata: bool = setting(
         "WAYPOST_RATELIMITER_DYNAMIC_METADATA",
