@@ -75,7 +75,7 @@ PAYLOADS = [
     "%(password)s",
     "{0}{self.__class__}{}",
     "${jndi:ldap://127.0.0.1:1/a}",
-    "{{7*7}}<%= 7*7 %>#{7*7}",
+    "{{7777*7777}}<%= 7777*7777 %>#{7777*7777}",
     "<script>alert(1)</script>",
     "../../../../etc/passwd",
     "| id; $(id) `id`",
@@ -226,7 +226,7 @@ def test_a_text_is_a_text(besieged: Mesh, ways: dict[str, Way], intact: None, ca
                     assert any(field.name in BINDINGS[method].path for field in path), error
                     continue
                 assert answer.code in ORDERLY, (payload, name, answer)
-                assert "49" not in answer.message or "{{7*7}}" not in payload
+                assert "60481729" not in answer.message
 
 
 def test_a_text_that_looks_like_sql_is_kept_as_it_came(besieged: Mesh, intact: None) -> None:
@@ -310,7 +310,7 @@ def test_a_path_and_a_query_are_texts(besieged: Mesh, intact: None) -> None:
                 response = client.get(target, headers={"accept": "text/html"})
                 assert response.status_code in (400, 401, 404, 414), (target, response.text)
                 assert "<script>" not in response.text
-                assert "49" not in response.text or "{{7*7}}" not in payload
+                assert "60481729" not in response.text
 
 
 def test_every_field_of_text_was_tried() -> None:

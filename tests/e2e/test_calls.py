@@ -164,10 +164,11 @@ def test_check_as_json(strict: Mesh) -> None:
     assert response.status_code == 200
     # Asked for more than there ever is: nothing was spent, and no time of waiting helps.
     answer = response.json()
-    assert answer.keys() == {"allowed", "statuses"}
+    assert answer.keys() == {"allowed", "statuses", "degraded"}
     limited, unlimited = answer["statuses"]
     assert (answer["allowed"], limited["allowed"], limited["remaining"]) == (False, False, 2)
-    assert unlimited == {"allowed": True, "rule": "", "limit": 0, "remaining": 0}
+    none = {"allowed": True, "rule": "", "limit": 0, "remaining": 0, "over_limit": False, "degraded": False}
+    assert (unlimited, answer["degraded"]) == (none, False)
 
 
 def test_nobody_outside_spends_what_the_mesh_counts(api: Api, edge_channel: grpc.Channel) -> None:
