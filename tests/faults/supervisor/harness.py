@@ -115,15 +115,20 @@ async def gone(group: int) -> None:
 @contextlib.asynccontextmanager
 async def started(plan: Mapping[str, Any], data: Path, env: Mapping[str, str] | None = None) -> AsyncIterator[Up]:
     """A `waypost up` of stand-ins. Whatever the test leaves of it is killed, and all of it must then be gone."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        PROGRAM,
-        json.dumps(plan),
-        env={**environment(data), **(env or {})},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    # Under nohup these tests would pass on that SIGHUP is ignored, and `waypost up` goes by it.
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            PROGRAM,
+            json.dumps(plan),
+            env={**environment(data), **(env or {})},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    finally:
+        signal.signal(signal.SIGHUP, inherited)
     up = Up(process, data)
     up._reading = asyncio.ensure_future(up.read_errors())
     try:
