@@ -153,14 +153,14 @@ def test_told_to_stop_it_ends_with_0(promise: Promise, number: signal.Signals) -
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.name)
 def test_a_slip_in_its_settings_is_one_line_and_exit_code_2(promise: Promise) -> None:
-    done, _ = run("-m", promise.name, **promise.env, WAYPOST_LOG_LEVLE="info")
+    done = run("-m", promise.name, **promise.env, WAYPOST_LOG_LEVLE="info")
     assert done.returncode == 2
     assert done.stderr == (f"{promise.name}: WAYPOST_LOG_LEVLE is not a setting (did you mean WAYPOST_LOG_LEVEL?)\n")
 
 
 @pytest.mark.parametrize("promise", [p for p in PROMISES if p.settings], ids=lambda promise: promise.name)
 def test_a_missing_setting_is_one_line_and_exit_code_2(promise: Promise) -> None:
-    done, _ = run("-m", promise.name, **{k: v for k, v in promise.env.items() if k not in promise.settings})
+    done = run("-m", promise.name, **{k: v for k, v in promise.env.items() if k not in promise.settings})
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2
     assert line.startswith(f"{promise.name}: ")

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,9 @@ def environment(**settings: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")} | settings
 
 
-def run(*arguments: str, **settings: str) -> tuple[subprocess.CompletedProcess[str], float]:
-    """Runs a Python program to its end; with the seconds that took."""
-    started = time.monotonic()
-    done = subprocess.run(
+def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Runs a Python program to its end."""
+    return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
         env=environment(**settings),
@@ -34,7 +32,6 @@ def run(*arguments: str, **settings: str) -> tuple[subprocess.CompletedProcess[s
         timeout=30,
         check=False,
     )
-    return done, time.monotonic() - started
 
 
 class Process:

@@ -38,11 +38,23 @@ async def open_connection(connect: Connect, connect_timeout: float, call_timeout
             connection = await connect()
             await connection.connect()  # type: ignore[no-untyped-call]
             await _show(connection, call_timeout)
+        heed_cancellation()
     except BaseException:
         if connection is not None:
             abort(connection)
+        heed_cancellation()
         raise
     return connection
+
+
+def heed_cancellation() -> None:
+    """Raises `CancelledError` in a task that was told to end and is still there.
+
+    The driver uses `asyncio.wait_for`, which before Python 3.12 forgets that it was cancelled if the wait ends as well.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _show(connection: AbstractConnection, call_timeout: float) -> None:

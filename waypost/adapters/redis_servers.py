@@ -19,6 +19,7 @@ from redis.cluster import PRIMARY
 from redis.crc import key_slot
 from redis.exceptions import MovedError, ResponseError
 
+from waypost.adapters.redis_connection import heed_cancellation
 from waypost.adapters.redis_keys import tag
 from waypost.adapters.redis_link import LOOK_SECONDS, Link
 from waypost.adapters.redis_url import Kind, RedisAddress
@@ -137,7 +138,10 @@ class SentinelServers(SingleServer):
             await self._sentinel.aclose()
 
     async def _discover(self) -> tuple[str, int]:
-        host, port = await self._sentinel.discover_master(self._service)
+        try:
+            host, port = await self._sentinel.discover_master(self._service)
+        finally:
+            heed_cancellation()
         return str(host), int(port)
 
     async def _watch(self) -> None:
@@ -193,7 +197,7 @@ class ClusterServers:
             while True:
                 self._stale.clear()
                 try:
-                    await self._nodes.initialize()
+                    await self._initialize()
                 except Exception as error:
                     reason = f"{type(error).__name__}: {error}"
                     if reason != said:
@@ -212,7 +216,7 @@ class ClusterServers:
                 # However often it is called stale, no sooner than so: the driver takes milliseconds to read the map.
                 await asyncio.sleep(random.uniform(LOOK_SECONDS, 2 * LOOK_SECONDS))  # noqa: S311 - spreading load
                 with contextlib.suppress(TimeoutError):
-                    # Not `wait_for`, which before Python 3.12 forgets that it was cancelled if the wait ends as well.
+                    # Not `wait_for`, for the sake of cancellations; see `heed_cancellation`.
                     async with asyncio.timeout(CLUSTER_SECONDS):
                         await self._stale.wait()
         finally:
@@ -220,6 +224,12 @@ class ClusterServers:
             self._links.clear()
             for attribute in ("nodes_cache", "startup_nodes"):
                 await self._nodes.aclose(attribute)
+
+    async def _initialize(self) -> None:
+        try:
+            await self._nodes.initialize()
+        finally:
+            heed_cancellation()
 
     def _link_to(self, host: str, port: int) -> Link:
         place = (host, port)

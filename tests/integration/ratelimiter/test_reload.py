@@ -124,7 +124,7 @@ async def allowed(channel: grpc.aio.Channel, calls: int) -> int:
 
 def test_a_start_with_bad_rules_says_where_and_why(tmp_path: Path) -> None:
     (tmp_path / "d.yaml").write_text("domain: d\nspec: 1\n")
-    done, _ = run("-m", "ratelimiter", WAYPOST_LIMITS_DIR=str(tmp_path), **PORTS)
+    done = run("-m", "ratelimiter", WAYPOST_LIMITS_DIR=str(tmp_path), **PORTS)
     assert done.returncode == 2
     assert done.stderr == (
         f"ratelimiter: WAYPOST_LIMITS_DIR: {tmp_path.name}/d.yaml: unknown key 'spec' (domain, descriptors, compat)\n"

@@ -100,7 +100,7 @@ async def test_it_starts_without_redis(redis: RedisServer, rules: Path) -> None:
 
 def test_a_bad_address_is_one_line_that_shows_no_password(rules: Path) -> None:
     for url in ("redis://user:hunter2@h:70000000/0", "redis+nothing://user:hunter2@h", "http://user:hunter2@h"):
-        done, _ = run("-m", "ratelimiter", **FREE, WAYPOST_LIMITS_DIR=str(rules), WAYPOST_REDIS_URL=url)
+        done = run("-m", "ratelimiter", **FREE, WAYPOST_LIMITS_DIR=str(rules), WAYPOST_REDIS_URL=url)
         (line,) = done.stderr.splitlines()[-1:]
         assert (done.returncode, line.startswith("ratelimiter: WAYPOST_REDIS_URL ")) == (2, True)
         assert "hunter2" not in done.stderr

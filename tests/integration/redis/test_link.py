@@ -45,6 +45,26 @@ def test_calls_that_come_after_a_drop_are_sent_on_the_next_connection(
     assert run(_calls_around_a_drop(server)) == [b"a", b"b", b"c"]
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["connected", "refused"])
+async def test_it_ends_when_told_to_though_the_driver_forgets_that_it_was(server: RedisServer, fails: bool) -> None:
+    connecting = asyncio.Event()
+
+    async def connect() -> Connection:
+        connecting.set()
+        # As `asyncio.wait_for` may, before Python 3.12.
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        if fails:
+            raise ConnectionError
+        return Connection(host="127.0.0.1", port=server.port)
+
+    running = asyncio.create_task(Link(connect, connect_timeout=60.0, capacity=1).run())
+    await connecting.wait()
+    running.cancel()
+    await asyncio.wait([running], timeout=10)
+    assert running.cancelled()
+
+
 class _SlowWay:
     """The way to a server, on which each answer takes `seconds` longer."""
 
