@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import orjson
@@ -22,11 +23,14 @@ from waypost.masking import masked
 # Seconds. Finer at the low end than OpenTelemetry's advice (5 ms and up): a cached redirect takes well under one.
 LATENCY_BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+CORRELATION_ID: ContextVar[str] = ContextVar("waypost_correlation_id", default="")
+"""In the log lines of whatever runs for one call."""
+
 
 def configure_logging(service: str, level: str) -> None:
     """One JSON object a line on standard error; also for what libraries log. Call once, at start."""
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _add_correlation_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]
@@ -61,6 +65,13 @@ def configure_logging(service: str, level: str) -> None:
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
     # Else they are written as plain text.
     logging.captureWarnings(True)
+
+
+def _add_correlation_id(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    correlation_id = CORRELATION_ID.get()
+    if correlation_id:
+        event.setdefault("correlation_id", correlation_id)
+    return event
 
 
 def _dump(event: Any, **_: Any) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import logging
 import os
 import time
 
@@ -13,7 +14,7 @@ from prometheus_client import Gauge, generate_latest
 
 from tests.support.service import captured_log
 from tests.support.waiting import until
-from waypost.telemetry import LATENCY_BUCKETS, Metrics, watch_loop_lag
+from waypost.telemetry import CORRELATION_ID, LATENCY_BUCKETS, Metrics, watch_loop_lag
 
 
 def test_two_services_have_metrics_of_their_own() -> None:
@@ -94,6 +95,17 @@ def test_a_line_has_time_level_service_and_its_fields() -> None:
         "nothing": None,
         "text": "ü",
     }
+
+
+def test_a_line_names_the_call_it_was_written_for() -> None:
+    with captured_log() as log:
+        token = CORRELATION_ID.set("of-a-call")
+        structlog.get_logger().info("ours")
+        logging.getLogger("a.library").warning("theirs")
+        structlog.get_logger().info("of another", correlation_id="another")
+        CORRELATION_ID.reset(token)
+        structlog.get_logger().info("of none")
+    assert [line.get("correlation_id") for line in log.lines] == ["of-a-call", "of-a-call", "another", None]
 
 
 def test_lines_below_the_level_are_not_written() -> None:

@@ -52,11 +52,11 @@ class Access:
         if policy is None:
             raise UnknownMethod(context.method)
         address = client_address(context, self._trusted)
-        presented = Presented.of(context.invocation_metadata())
         if policy.inside and EDGE_HEADER not in context.headers:
             context.identity = Identity(MESH, address=address)
         else:
             # Known from here on, also to the log line of a call that is refused.
+            presented = Presented.of(context.invocation_metadata())
             context.identity = await self._authenticator.identify(presented, address)
             context.identity = self._admitted(context.identity, policy)
         return await call_next(context, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import unquote
 
@@ -11,6 +12,9 @@ from starlette.types import Scope
 from waypost.rpc.context import CallContext
 
 Network = IPv4Network | IPv6Network
+
+_LONGEST = 100
+"""Characters of an address with its zone, which is an interface's name."""
 
 
 def client_address(context: CallContext, trusted: Collection[Network]) -> str:
@@ -54,6 +58,11 @@ def _believed(
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     """The address, without its zone; IPv4 inside IPv6 counts as IPv4, as sockets that take both show it."""
+    return _parsed(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:

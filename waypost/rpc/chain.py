@@ -12,18 +12,19 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Protocol
 
 import grpc
 import structlog
+from prometheus_client import Histogram
 
 from waypost.errors import DeadlineExceeded, Draining, Overloaded
 from waypost.ids import correlation_id
 from waypost.rpc.context import CURRENT, EDGE_TIMEOUT, CallContext
 from waypost.rpc.status import RpcError, to_status
-from waypost.telemetry import Metrics
+from waypost.telemetry import CORRELATION_ID, Metrics
 
 Handler = Callable[[CallContext, bytes], Awaitable[bytes]]
 
@@ -84,13 +85,12 @@ class Observe:
         headers = context.headers
         context.correlation_id = correlation_id(headers.get("x-correlation-id"), headers.get("x-request-id"))
         context.set_trailing_metadata([("x-correlation-id", context.correlation_id)])
-        token = CURRENT.set(context)
+        token, logged = CURRENT.set(context), CORRELATION_ID.set(context.correlation_id)
         code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
         error: BaseException | None = None
         size = 0
         try:
-            with structlog.contextvars.bound_contextvars(correlation_id=context.correlation_id):
-                response = await call_next(context, request)
+            response = await call_next(context, request)
             code, size = grpc.StatusCode.OK, len(response)
             return response
         except RpcError as e:
@@ -109,6 +109,7 @@ class Observe:
             raise
         finally:
             CURRENT.reset(token)
+            CORRELATION_ID.reset(logged)
             record = CallRecord(
                 method=context.method,
                 code=code,
@@ -165,6 +166,7 @@ class Admission:
         self._idle = asyncio.Event()
         self._idle.set()
         self.in_flight = 0
+        metrics.rpc_in_flight.set_function(lambda: self.in_flight)
 
     async def __call__(self, context: CallContext, request: bytes, call_next: Handler) -> bytes:
         """Runs the call if there is room; raises `Overloaded` or `Draining` if not."""
@@ -177,13 +179,11 @@ class Admission:
             self._metrics.shed.labels("in_flight").inc()
             raise Overloaded(self._max)
         self.in_flight += 1
-        self._metrics.rpc_in_flight.set(self.in_flight)
         self._idle.clear()
         try:
             return await call_next(context, request)
         finally:
             self.in_flight -= 1
-            self._metrics.rpc_in_flight.set(self.in_flight)
             if not self.in_flight:
                 self._idle.set()
 
@@ -284,8 +284,11 @@ def _text(error: BaseException) -> str:
 def count_calls(metrics: Metrics, known: frozenset[str]) -> Listener:
     """Rate, errors and duration by method; methods that nobody serves share one label."""
 
+    @cache  # at most as many as there are methods and codes
+    def histogram(method: str, code: grpc.StatusCode) -> Histogram:
+        return metrics.rpc_duration.labels(method, code.name)
+
     def listen(record: CallRecord) -> None:
-        method = record.method if record.method in known else "unknown"
-        metrics.rpc_duration.labels(method, record.code.name).observe(record.seconds)
+        histogram(record.method if record.method in known else "unknown", record.code).observe(record.seconds)
 
     return listen

@@ -18,6 +18,9 @@ EDGE_TIMEOUT = "x-envoy-expected-rq-timeout-ms"
 """How long Envoy will wait: JSON calls bring no `grpc-timeout`."""
 
 
+_NOBODY = Identity(ANONYMOUS)
+
+
 class CallContext:
     """The part of `grpc.aio.ServicerContext` that unary code uses, and what our chain adds to it.
 
@@ -56,7 +59,7 @@ class CallContext:
         self.headers = headers
         self.client_timeout = client_timeout
         self.correlation_id = ""
-        self.identity = Identity(ANONYMOUS)
+        self.identity = _NOBODY
         self.deadline = 0.0
         self.timeout = 0.0
 

@@ -18,7 +18,7 @@ from waypost.rpc.chain import Admission, CallRecord, Deadline, Errors, Handler, 
 from waypost.rpc.context import CURRENT, CallContext
 from waypost.rpc.methods import endpoint, method_table
 from waypost.rpc.status import RpcError
-from waypost.telemetry import Metrics
+from waypost.telemetry import CORRELATION_ID, Metrics
 
 OTHER = "/waypost.api.v1.LinkService/CreateLink"
 
@@ -229,6 +229,18 @@ async def test_what_escapes_the_chain_is_not_recorded_as_well() -> None:
     assert records[0].code is grpc.StatusCode.UNKNOWN
 
 
+async def test_what_is_logged_in_a_call_has_its_correlation_id() -> None:
+    seen: list[str] = []
+
+    async def handler(call: CallContext, request: bytes) -> bytes:
+        seen.extend([CORRELATION_ID.get(), call.correlation_id])
+        return b""
+
+    await chain.build([Observe([])], handler)(context(), b"")
+    assert seen[0]
+    assert seen[0] == seen[1]
+
+
 async def test_a_call_leaves_nothing_behind_in_its_task() -> None:
     whole = Chain()
 
@@ -237,7 +249,7 @@ async def test_a_call_leaves_nothing_behind_in_its_task() -> None:
             await whole.get()
         await whole.code(method="/none.Such/Method")
         assert CURRENT.get(None) is None
-        assert structlog.contextvars.get_contextvars() == {}
+        assert CORRELATION_ID.get() == ""
 
     await asyncio.create_task(several())
 
