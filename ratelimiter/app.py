@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import asyncio
+import signal
+from contextlib import AsyncExitStack, suppress
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -53,6 +55,7 @@ async def run(settings: Settings) -> None:
     """Runs the rate limiter until it is told to stop; raises `BadSettings` for rules that do not load."""
     metrics = Metrics("ratelimiter")
     rules = watched_rules(settings, metrics.registry)
+    reread_on_hangup(rules)
     table = Table(settings.table_capacity)
     metrics.registry.register(TableMetrics(table))
     clock, clock_us = ServerClock(), SteadyClock()
@@ -82,7 +85,7 @@ async def run(settings: Settings) -> None:
                 control_port=settings.control_port,
                 metrics_port=settings.metrics_port,
                 servicers=[
-                    RateLimitService(checker, rules.book, own),
+                    RateLimitService(checker, rules.book, own, followed.store),
                     EnvoyRateLimitService(
                         checker,
                         headers=settings.response_headers,
@@ -164,6 +167,13 @@ def watched_rules(settings: Settings, registry: CollectorRegistry) -> RuleWatch:
         lambda: book.loaded_at.timestamp()  # noqa: PLW0108 - of the version in force by then
     )
     return watch
+
+
+def reread_on_hangup(rules: RuleWatch) -> None:
+    """Has the rules read at once on SIGHUP, which without this would end the process."""
+    # Not in the main thread nobody signals us.
+    with suppress(ValueError, RuntimeError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, rules.ask)
 
 
 def watch_overrides(registry: CollectorRegistry, overrides: LiveOverrides) -> None:

@@ -11,10 +11,8 @@ from ratelimiter.asking import Asked
 from ratelimiter.outlook import Explained, Outlook
 from ratelimiter.requests import MAX_DESCRIPTORS, MAX_ENTRIES, Descriptor, LimitRequest
 from ratelimiter.results import CheckResult, DescriptorStatus
-from ratelimiter.rulebook import RuleBook
 from ratelimiter.ruletree import Rule, RuleLimit
 from waypost.api.v1 import rate_limit_service_pb2 as pb
-from waypost.convert import timestamp
 from waypost.model import LimitEntry
 
 MAX_DURATION_SECONDS = 315_576_000_000
@@ -75,22 +73,14 @@ def to_explain_response(outlook: Outlook, explained: Sequence[Explained]) -> pb.
     )
 
 
-def to_list_rules_response(book: RuleBook, rules: Iterable[tuple[str, Rule]]) -> pb.ListRulesResponse:
-    """The rules, each with its domain."""
-    return pb.ListRulesResponse(
-        rules=[
-            pb.RateLimitRule(
-                domain=domain,
-                rule=rule.place,
-                limits=[_to_rate_limit(limit) for limit in rule.limits],
-                shadow_mode=rule.shadow_mode,
-                quota_mode=rule.quota_mode,
-            )
-            for domain, rule in rules
-        ],
-        generation=book.generation,
-        loaded_at=timestamp(book.loaded_at),
-        problems=book.problems,
+def to_rule(domain: str, rule: Rule) -> pb.RateLimitRule:
+    """A rule and its domain."""
+    return pb.RateLimitRule(
+        domain=domain,
+        rule=rule.place,
+        limits=[_to_rate_limit(limit) for limit in rule.limits],
+        shadow_mode=rule.shadow_mode,
+        quota_mode=rule.quota_mode,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ MAX_FILES = 1000
 MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_BYTES = 16 * 1024 * 1024
 """Of all files together."""
+
+VERSION_BYTES = 8
+_LENGTH_BYTES = 4
 
 
 class RulesError(Exception):
@@ -42,25 +46,22 @@ class Domain:
     rules: int
     """How many there are."""
 
-    def walk(self) -> Iterator[Rule]:
-        """All of its rules, in the order of the files."""
-        # No deeper than rules nest, which is bounded.
-        pending = [self.root]
-        while pending:
-            node = pending.pop()
-            if node.rule is not None:
-                yield node.rule
-            pending.extend(reversed(node.children))
-
 
 class Rules:
-    """The rules by domain. Not changed once they are made: a reload makes others."""
+    """The rules by domain. Not changed once they are made: a reload makes others.
 
-    def __init__(self, domains: Mapping[str, Domain]) -> None:
+    `version`: 8 bytes that are the same wherever the same files are in force.
+    """
+
+    def __init__(self, domains: Mapping[str, Domain], version: bytes) -> None:
+        self.version = version
         self._domains = dict(domains)
         self._numbered: list[_Numbered] = []
-        for domain in self._domains.values():
+        self._numbers: dict[str, range] = {}
+        for name, domain in self._domains.items():
+            first = len(self._numbered)
             self._number(domain.root)
+            self._numbers[name] = range(first, len(self._numbered))
         self._tree = RuleTree({name: domain.root for name, domain in self._domains.items()})
 
     @classmethod
@@ -109,7 +110,10 @@ class Rules:
         domains: dict[str, Domain] = {}
         problems = Problems()
         budget = Budget()
+        version = hashlib.blake2b(digest_size=VERSION_BYTES)
         for name, text in texts.items():
+            data = text.encode()
+            version.update(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
             file = RuleFile(name, problems, budget)
             file.read(text)
             if not file.domain:
@@ -126,7 +130,7 @@ class Rules:
                 problems.add(name, "domain", sentence)
         if problems:
             raise RulesError(problems.lines)
-        return cls(domains)
+        return cls(domains, version.digest())
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -136,6 +140,17 @@ class Rules:
     def domain(self, name: str) -> Domain | None:
         """The rules of one domain; None: there are none."""
         return self._domains.get(name)
+
+    def listed(self, domain: str = "", start: int = 0) -> Iterator[tuple[str, Rule]]:
+        """The rules with their domains, in the order of the files; of one domain or, if it is empty, of all.
+
+        `start`: so many are passed over.
+        """
+        for name in (domain,) if domain else self._domains:
+            numbers = self._numbers.get(name, range(0))
+            for number in numbers[start:]:
+                yield name, self._numbered[number].rule
+            start = max(0, start - len(numbers))
 
     def match(self, domain: str, entries: Sequence[LimitEntry]) -> Match | None:
         """The rule that applies to a descriptor; None if there is none, or no such domain."""
@@ -149,7 +164,8 @@ class Rules:
         return Match(numbered.rule, values, metric_place(self._domains[domain].root, numbered.rule, entries))
 
     def _number(self, root: Node) -> None:
-        """Gives the rules of a domain the numbers by which the compiled tree knows them."""
+        """Gives the rules of a domain the numbers by which the compiled tree knows them, in the order of the files."""
+        # No deeper than rules nest, which is bounded.
         pending = [(root, False)]
         while pending:
             node, to_metric = pending.pop()
@@ -157,7 +173,7 @@ class Rules:
             if node.rule is not None:
                 node.number = len(self._numbered)
                 self._numbered.append(_Numbered(node.rule, to_metric or node.rule.detailed_metric))
-            pending.extend((child, to_metric) for child in node.children)
+            pending.extend((child, to_metric) for child in reversed(node.children))
 
 
 @dataclass(frozen=True, slots=True)

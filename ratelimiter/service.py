@@ -9,8 +9,11 @@ from uuid import UUID
 
 from ratelimiter import convert
 from ratelimiter.handlers import AT_ONCE, Checker, in_turns
-from ratelimiter.outlook import explained, list_rules
+from ratelimiter.outlook import explained
+from ratelimiter.overrides.requests import Caller
 from ratelimiter.requests import LimitRequest
+from ratelimiter.resets import Resets
+from ratelimiter.rule_pages import page_of
 from ratelimiter.rulebook import RuleBook
 from waypost.access.identity import Scope
 from waypost.access.limits import charge
@@ -19,6 +22,7 @@ from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.api.v1 import rate_limit_service_pb2_grpc as pb_grpc
 from waypost.errors import InvalidFields, PermissionDenied
 from waypost.model import MESH_LIMIT_DOMAIN
+from waypost.override_ports import AuditLog
 from waypost.ports import Limiter
 from waypost.rpc.access import EDGE_HEADER
 
@@ -31,14 +35,15 @@ class RateLimitService(pb_grpc.RateLimitServiceServicer):
     """Answers with `checker` and the rules of `book`.
 
     Errors are raised, for the chain in front to turn into statuses. `limiter` limits those who ask: the chain has
-    charged each call from outside as one question, batches are charged here for the rest. Callers with credentials have
-    counters of their workspace's own: nobody spends or learns what others have used.
+    charged each call from outside as one question, batches are charged here for the rest. `audit` is told who resets.
+    Callers with credentials have counters of their workspace's own: nobody spends or learns what others have used.
     """
 
-    def __init__(self, checker: Checker, book: RuleBook, limiter: Limiter) -> None:
+    def __init__(self, checker: Checker, book: RuleBook, limiter: Limiter, audit: AuditLog | None = None) -> None:
         self._checker = checker
         self._book = book
         self._limiter = limiter
+        self._resets = Resets(checker, audit)
 
     async def Check(self, request: pb.CheckRequest, context: Any) -> pb.CheckResponse:
         """Decides on one request. Raises `InvalidFields`, also for the mesh's own domain in a call from outside."""
@@ -73,7 +78,8 @@ class RateLimitService(pb_grpc.RateLimitServiceServicer):
         """Forgets counters. Raises `InvalidFields`, `DependencyUnavailable`."""
         _check_workspace(request.workspace_id)
         asked = convert.from_reset_request(request)
-        return pb.ResetResponse(counters=await self._checker.reset(asked))
+        caller = Caller(context.identity, context.correlation_id)
+        return pb.ResetResponse(counters=await self._resets.reset(asked, caller))
 
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
         """Says what a check would answer, and why. Raises `InvalidFields`, `PermissionDenied`, `DependencyUnavailable`.
@@ -94,8 +100,8 @@ class RateLimitService(pb_grpc.RateLimitServiceServicer):
         return convert.to_explain_response(outlook, explained(asked, outlook, name_others=not outside))
 
     async def ListRules(self, request: pb.ListRulesRequest, context: Any) -> pb.ListRulesResponse:
-        """Returns the rules in force."""
-        return convert.to_list_rules_response(self._book, list_rules(self._book.rules, request.domain))
+        """Returns a page of the rules in force. Raises `InvalidFields`."""
+        return await page_of(self._book, request)
 
 
 def _is_outside(context: Any) -> bool:

@@ -31,6 +31,7 @@ class Action(StrEnum):
     REPORT_CLOSE = "report.close"
     OVERRIDE_SET = "override.set"
     OVERRIDE_DELETE = "override.delete"
+    LIMIT_RESET = "limit.reset"
 
 
 @dataclass(frozen=True, slots=True)

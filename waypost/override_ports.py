@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 from uuid import UUID
 
+from waypost.audit import AuditEntry
 from waypost.overrides import NewOverride, Override, OverridePage, OverridePlace
 from waypost.ports import Audit
 
@@ -54,4 +55,12 @@ class OverrideStore(Protocol):
 
     async def list_overrides(self, domain: str, size: int, after: OverridePlace | None) -> OverridePage:
         """A page of a domain's overrides (empty: of all), the latest first; shorter than asked for if they are long."""
+        ...
+
+
+class AuditLog(Protocol):
+    """What the rate limiter does outside of PostgreSQL, for the audit log."""
+
+    async def record(self, entry: AuditEntry) -> None:
+        """Writes an entry by itself."""
         ...

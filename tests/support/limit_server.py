@@ -35,13 +35,14 @@ class LimitServer(
     rate_limit_service_pb2_grpc.RateLimitServiceServicer,
     limit_override_service_pb2_grpc.LimitOverrideServiceServicer,
 ):
-    """The two services. `problems`: of a newer version of the rules."""
+    """The two services. `problems`: of a newer version of the rules; `page_size`: most rules of a page."""
 
     def __init__(self) -> None:
         super().__init__()
         self.used: Counter[_Key] = Counter()
         self.overrides: dict[_Key, override_pb.LimitOverride] = {}
         self.problems: list[str] = []
+        self.page_size = 100
         self._seconds = 0
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -71,6 +72,9 @@ class LimitServer(
                 )
                 answer.rules.add(domain=DOMAIN, rule=RULE, limits=[limit], shadow_mode=True)
                 answer.rules.add(domain=DOMAIN, rule="shop.free")
+            start, end = int(request.page_token or 0), int(request.page_token or 0) + self.page_size
+            answer.next_page_token = str(end) if end < len(answer.rules) else ""
+            del answer.rules[end:], answer.rules[:start]
             return answer
 
         return await self.answer("ListRules", request, context, act)

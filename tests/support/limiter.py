@@ -22,6 +22,7 @@ from tests.support.memory_store import MemoryCounterStore
 from tests.support.service import Running, running
 from waypost.access.identity import MESH, Identity
 from waypost.api.v1 import rate_limit_service_pb2 as pb
+from waypost.override_ports import AuditLog
 
 START_US = 1_700_000_000_250_001
 EDGE = (("x-waypost-edge", "1"),)
@@ -36,6 +37,7 @@ class Limiter:
         *texts: str,
         strict: bool = False,
         overrides: Overrides | None = None,
+        audit: AuditLog | None = None,
         shadow_mode: bool = False,
         **options: Any,
     ) -> None:
@@ -54,7 +56,7 @@ class Limiter:
             shadow_mode=shadow_mode,
             listeners=[self.told.append],
         )
-        self.service = RateLimitService(self.checker, self.book, OwnLimiter(self.checker))
+        self.service = RateLimitService(self.checker, self.book, OwnLimiter(self.checker), audit)
         self.envoy_service = EnvoyRateLimitService(self.checker, shadow_mode=shadow_mode, **options)
 
     @contextlib.asynccontextmanager

@@ -38,6 +38,9 @@ class MemoryOverrides:
         more = len(found) > size
         return OverridePage(page, OverridePlace(page[-1].created_at, page[-1].override_id) if more else None)
 
+    async def record(self, entry: AuditEntry) -> None:
+        self.entries.append(entry)
+
     def live(self) -> list[Override]:
         """Those that have not expired."""
         now = self.clock.now()

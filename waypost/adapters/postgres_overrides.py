@@ -15,6 +15,7 @@ from waypost.adapters.postgres_audit import PostgresAudit
 from waypost.adapters.postgres_session import Session
 from waypost.adapters.postgres_transaction import PostgresTransaction
 from waypost.adapters.queries import QUERIES
+from waypost.audit import AuditEntry
 from waypost.model import LimitEntry
 from waypost.overrides import (
     LimitUnit,
@@ -34,7 +35,7 @@ EXPIRED_AT_ONCE = 1000
 
 
 class PostgresOverrides:
-    """The overrides; a `waypost.override_ports.OverrideStore`."""
+    """The overrides; a `waypost.override_ports.OverrideStore`, and its `AuditLog`."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
@@ -62,6 +63,11 @@ class PostgresOverrides:
         return OverridePage(
             tuple(map(_override_of, page)), OverridePlace(page[-1]["created_at"], page[-1]["id"]) if more else None
         )
+
+    async def record(self, entry: AuditEntry) -> None:
+        """Writes an entry of the audit log by itself."""
+        async with self._postgres.connection() as session:
+            await PostgresAudit(session).add_all([entry])
 
 
 class PostgresOverrideWork(PostgresTransaction):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -19,9 +20,15 @@ from waypost.client.limits_convert import (
 )
 from waypost.client.limits_model import Entries, LimitAnswer, LimitExplanation, LimitRules
 from waypost.client.service import Service
+from waypost.errors import InvalidFields
 
 if TYPE_CHECKING:
     from waypost.api.v1.rate_limit_service_pb2_grpc import RateLimitServiceAsyncStub
+
+MAX_PAGE_SIZE = 5000
+"""Rules."""
+ATTEMPTS = 3
+"""So often all rules are asked for while they change."""
 
 
 class Limits(Service["RateLimitServiceAsyncStub"]):
@@ -69,9 +76,24 @@ class Limits(Service["RateLimitServiceAsyncStub"]):
         return explanation_from_proto(await self._call(lambda stub: stub.Explain, request, timeout))
 
     async def rules(self, domain: str = "", *, timeout: float | None = None) -> LimitRules:
-        """The rules in force, of one domain or of all (for operators)."""
+        """The rules in force, of one domain or of all (for operators); `timeout` is for each page of them.
+
+        Rules that change between two pages are asked for anew; raises `InvalidFields` if they do so again and again.
+        """
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await self._all_rules(domain, timeout)
+            except InvalidFields as error:
+                if [violation.field for violation in error.violations] != ["page_token"]:
+                    raise
+        return await self._all_rules(domain, timeout)
+
+    async def rules_page(
+        self, domain: str = "", *, page_size: int = 0, page_token: str = "", timeout: float | None = None
+    ) -> LimitRules:
+        """One page of them: the first, or with `page_token` the one that follows."""
         request = pb.ListRulesRequest()
-        fill(request, {"domain": domain})
+        fill(request, {"domain": domain, "page_size": page_size, "page_token": page_token})
         return rules_from_proto(await self._call(lambda stub: stub.ListRules, request, timeout))
 
     async def reset(
@@ -85,6 +107,14 @@ class Limits(Service["RateLimitServiceAsyncStub"]):
         fill(request, {"domain": domain, "workspace_id": str(workspace)})
         answer = await self._call(lambda stub: stub.Reset, request, timeout)
         return answer.counters
+
+    async def _all_rules(self, domain: str, timeout: float | None) -> LimitRules:
+        first = page = await self.rules_page(domain, page_size=MAX_PAGE_SIZE, timeout=timeout)
+        rules = list(page.rules)
+        while token := page.next_page_token:
+            page = await self.rules_page(domain, page_size=MAX_PAGE_SIZE, page_token=token, timeout=timeout)
+            rules += page.rules
+        return replace(first, rules=tuple(rules), next_page_token="")
 
 
 def _request(domain: str, descriptors: Iterable[Entries], hits: int) -> pb.CheckRequest:

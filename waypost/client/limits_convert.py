@@ -102,6 +102,7 @@ def rules_from_proto(answer: pb.ListRulesResponse) -> LimitRules:
         generation=answer.generation,
         loaded_at=time_from_proto(answer.loaded_at) if answer.HasField("loaded_at") else None,
         problems=tuple(answer.problems),
+        next_page_token=answer.next_page_token,
     )
 
 

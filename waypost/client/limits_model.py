@@ -111,12 +111,16 @@ class LimitRule:
 
 @dataclass(frozen=True, slots=True)
 class LimitRules:
-    """The rules in force, and what is wrong with a newer version of them that could not be loaded."""
+    """The rules in force, and what is wrong with a newer version of them that could not be loaded.
+
+    Of a page, `next_page_token` is empty on the last one only.
+    """
 
     rules: tuple[LimitRule, ...]
     generation: int
     loaded_at: datetime | None
     problems: tuple[str, ...]
+    next_page_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,6 +206,20 @@ async def test_entries_of_the_log_join_the_transaction_and_speak_of_overrides_al
             await work.audit.add_all([entry(Action.LINK_BLOCK)])  # type: ignore[list-item]
 
 
+async def test_resets_are_in_the_log_by_themselves(kept: PostgresOverrides, owner: asyncpg.Connection) -> None:
+    details = {"domain": "shop", "descriptors": "key=a\0"}
+    for action in (Action.LIMIT_RESET, Action.OVERRIDE_SET):
+        await kept.record(entry_of(as_operator(), "call-1", action, "shop", details, DEFAULT_WORKSPACE))
+    rows = await owner.fetch("SELECT action, object, principal, correlation_id, details FROM audit_log ORDER BY id")
+    assert [tuple(row)[:4] for row in rows] == [
+        ("limit.reset", "shop", "user:ada", "call-1"),
+        ("override.set", "shop", "user:ada", "call-1"),
+    ]
+    assert orjson.loads(rows[0]["details"]) == {"domain": "shop", "descriptors": "key=a\ufffd"}
+    with pytest.raises(DependencyUnavailable):
+        await kept.record(entry_of(as_operator(), "call-1", Action.LINK_BLOCK, "o", {}, DEFAULT_WORKSPACE))
+
+
 async def test_a_page_of_long_overrides_is_shorter(kept: PostgresOverrides, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         await put(kept, new(entries=(LimitEntry("key", f"{number}" * 4000),)))

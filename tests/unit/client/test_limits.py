@@ -108,6 +108,32 @@ async def test_rules_and_resets(client: Client, server: LimitServer) -> None:
     assert (await client.limits.check(DOMAIN, ALICE, hits=2)).allowed
 
 
+async def test_rules_come_in_pages_and_anew_when_they_change_between_two(client: Client, server: LimitServer) -> None:
+    whole = await client.limits.rules()
+    server.page_size = 1
+    first = await client.limits.rules_page(page_size=1)
+    assert (first.rules, first.generation, bool(first.next_page_token)) == (whole.rules[:1], 3, True)
+    assert server.calls[-1].request.page_size == 1
+    last = await client.limits.rules_page(page_token=first.next_page_token)
+    assert (last.rules, last.next_page_token) == (whole.rules[1:], "")
+    assert await client.limits.rules() == whole
+    refused: list[str] = []
+
+    async def changed(_: object) -> None:
+        token = server.calls[-1].request.page_token
+        if token and len(refused) < times:
+            refused.append(token)
+            raise errors.InvalidFields.one("page_token", "came with other rules")
+
+    server.before = changed
+    times = 2
+    assert await client.limits.rules() == whole
+    refused.clear()
+    times = 3
+    with pytest.raises(errors.InvalidFields, match="other rules"):
+        await client.limits.rules()
+
+
 async def test_overrides(client: Client) -> None:
     until = datetime(2031, 2, 1, tzinfo=UTC)
     override = await client.overrides.set(

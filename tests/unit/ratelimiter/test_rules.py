@@ -9,6 +9,7 @@ import pytest
 
 import ratelimiter
 from native.limits import Algorithm, Limit
+from ratelimiter import ruleyaml
 from ratelimiter.rules import Rule, Rules, RulesError
 from ratelimiter.ruletree import matches_pattern
 from waypost.model import LimitEntry
@@ -42,6 +43,13 @@ descriptors:
   - key: key6
     rate_limit: {unlimited: true}
 """
+
+
+@pytest.fixture(autouse=True, params=["libyaml", "plain"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever takes the text apart."""
+    if request.param == "plain":
+        monkeypatch.setattr(ruleyaml, "QuickLoader", None)
 
 
 def rules(text: str) -> Rules:
@@ -164,20 +172,19 @@ def test_a_descriptor_with_several_limits() -> None:
 
 
 def test_a_file_for_the_references_accounting() -> None:
-    domain = rules("compat: envoyproxy\n" + BASIC).domain("test-domain")
+    found = rules("compat: envoyproxy\n" + BASIC)
+    domain = found.domain("test-domain")
     assert domain is not None
     assert domain.compat == "envoyproxy"
-    places = [rule.place for rule in domain.walk()]
-    assert all(rule.reference for rule in domain.walk())
+    places = [rule.place for _, rule in found.listed()]
+    assert all(rule.reference for _, rule in found.listed())
     assert len(places) == domain.rules == 7
     assert places[:3] == [
         "test-domain.key1_value1.subkey1",
         "test-domain.key1_value1.subkey1_subvalue1",
         "test-domain.key2",
     ]
-    plain = rules(BASIC).domain("test-domain")
-    assert plain is not None
-    assert not any(rule.reference for rule in plain.walk())
+    assert not any(rule.reference for _, rule in rules(BASIC).listed("test-domain"))
 
 
 def test_wildcards_in_keys() -> None:

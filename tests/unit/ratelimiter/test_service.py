@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from uuid import UUID
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from ratelimiter.overrides.page_tokens import encode as encode_overrides
 from ratelimiter.requests import LimitNumbers
+from ratelimiter.rules import Rules
 from tests.support.identities import as_editor, as_operator
 from tests.support.limiter import EDGE, Limiter, check, descriptor
+from tests.support.memory_overrides import MemoryOverrides
 from tests.support.service import details_of, reason_of, status_of
 from waypost.access.identity import Identity
 from waypost.api.v1 import rate_limit_service_pb2 as pb
-from waypost.model import LimitEntry
+from waypost.audit import Action, AuditEntry
+from waypost.clock import ServerClock
+from waypost.errors import DependencyUnavailable
+from waypost.model import DEFAULT_WORKSPACE, LimitEntry
+from waypost.overrides import OverridePlace
 
 RULE = "descriptors: [{key: address, rate_limit: {unit: minute, requests_per_unit: 2}}]"
 MESH_RULES, OTHER_RULES = f"domain: waypost\n{RULE}", f"domain: other\n{RULE}"
@@ -266,6 +274,120 @@ async def test_list_rules() -> None:
         one = await serving.stub.ListRules(pb.ListRulesRequest(domain="other"))
         assert [rule.rule for rule in one.rules] == ["other.address"]
         assert not (await serving.stub.ListRules(pb.ListRulesRequest(domain="nobody's"))).rules
+
+
+async def test_rules_are_listed_in_pages() -> None:
+    limiter = Limiter(RULES, OTHER_RULES)
+    async with limiter.serving(as_operator()) as serving:
+        whole = await serving.stub.ListRules(pb.ListRulesRequest())
+        for size in (1, 3, 7, 8):
+            request, listed = pb.ListRulesRequest(page_size=size), []
+            while True:
+                page = await serving.stub.ListRules(request)
+                assert (page.generation, page.loaded_at) == (whole.generation, whole.loaded_at)
+                listed.append(list(page.rules))
+                request.page_token = page.next_page_token
+                if not request.page_token:
+                    break
+            assert [rule for page in listed for rule in page] == list(whole.rules)
+            assert all(len(page) == size for page in listed[:-1])
+            assert listed[-1]
+        one = await serving.stub.ListRules(pb.ListRulesRequest(domain="test", page_size=6))
+        rest = await serving.stub.ListRules(pb.ListRulesRequest(domain="test", page_token=one.next_page_token))
+        assert ([rule.rule for rule in rest.rules], rest.next_page_token) == (["test.instead"], "")
+
+
+@pytest.mark.parametrize("audited", [True, False])
+async def test_who_resets_is_noted(audited: bool) -> None:
+    audit = MemoryOverrides(ServerClock())
+    limiter = Limiter(OTHER_RULES, audit=audit if audited else None, strict=True)
+    call = (*EDGE, ("x-correlation-id", "call-1"))
+    async with limiter.serving(as_operator()) as serving:
+        await serving.stub.Check(check("other", ADDRESS), metadata=EDGE)
+        descriptors = [ADDRESS, descriptor(route="a", key="b")]
+        workspace_id = str(as_operator().workspace_id)
+        reset = pb.ResetRequest(domain="other", descriptors=descriptors, workspace_id=workspace_id)
+        assert (await serving.stub.Reset(reset, metadata=call)).counters == 1
+        details = {
+            "domain": "other",
+            "descriptors": "address=192.0.2.7; route=a,key=b",
+            "workspace_id": workspace_id,
+        }
+        (line,) = serving.service.log.of("limit_reset")
+        assert {name: line[name] for name in details} == details
+        assert (line["counters"], line["principal"], line["correlation_id"]) == (1, "user:ada", "call-1")
+        entry = AuditEntry(
+            DEFAULT_WORKSPACE, "user:ada", as_operator().address, Action.LIMIT_RESET, "other", "call-1", details
+        )
+        assert audit.entries == [entry] * audited
+        # What is refused was not done; what fails may have been, in part.
+        with pytest.raises(grpc.aio.AioRpcError):
+            await serving.stub.Reset(pb.ResetRequest(domain="other"), metadata=call)
+        assert len(audit.entries) == audited
+        limiter.store.fails = True
+        with pytest.raises(grpc.aio.AioRpcError):
+            await serving.stub.Reset(reset, metadata=call)
+        assert audit.entries == [entry] * 2 * audited
+        assert [line["counters"] for line in serving.service.log.of("limit_reset")] == [1, None]
+
+
+async def test_nothing_is_reset_that_cannot_be_noted() -> None:
+    class Away:
+        async def record(self, entry: AuditEntry) -> None:
+            raise DependencyUnavailable("postgres")
+
+    limiter = Limiter(OTHER_RULES, audit=Away())
+    async with limiter.serving(as_operator()) as serving:
+        await serving.stub.Check(check("other", ADDRESS, hits=2))
+        reset = pb.ResetRequest(domain="other", descriptors=[ADDRESS], workspace_id=str(as_operator().workspace_id))
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await serving.stub.Reset(reset)
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert not (await serving.stub.Check(check("other", ADDRESS))).allowed
+        assert serving.service.log.of("limit_reset") == []
+
+
+async def test_a_page_holds_what_one_message_can() -> None:
+    descriptors = "".join(f"  - {{key: k{n}, rate_limit: {{unit: day, requests_per_unit: 1}}}}\n" for n in range(6000))
+    long = f"domain: long\ndescriptors: [{{key: k, value: &v {'v' * 4096}, descriptors: ["
+    long += ", ".join(f"{{key: k{n}, value: *v, rate_limit: {{unit: day, requests_per_unit: 1}}}}" for n in range(300))
+    limiter = Limiter(f"domain: many\ndescriptors:\n{descriptors}", f"{long}]}}]")
+    async with limiter.serving(as_operator()) as serving:
+        default = await serving.stub.ListRules(pb.ListRulesRequest())
+        largest = await serving.stub.ListRules(pb.ListRulesRequest(domain="many", page_size=2**31 - 1))
+        assert (len(default.rules), len(largest.rules)) == (500, 5000)
+        first = await serving.stub.ListRules(pb.ListRulesRequest(domain="long", page_size=5000))
+        assert 2 * 1024**2 < first.ByteSize() < 4 * 1024**2
+        rest = await serving.stub.ListRules(pb.ListRulesRequest(domain="long", page_token=first.next_page_token))
+        assert len(first.rules) + len(rest.rules) == 300
+
+
+async def test_a_page_token_is_for_the_rules_and_the_domain_that_it_came_with() -> None:
+    limiter = Limiter(RULES, OTHER_RULES)
+    async with limiter.serving(as_operator()) as serving:
+        token = (await serving.stub.ListRules(pb.ListRulesRequest(page_size=2))).next_page_token
+        of_overrides = encode_overrides(OverridePlace(datetime(2026, 1, 1, tzinfo=UTC), UUID(int=1)), "")
+
+        async def refused(request: pb.ListRulesRequest) -> tuple[list[str], str]:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await serving.stub.ListRules(request)
+            assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            return fields_of(raised.value), raised.value.details() or ""
+
+        fields, said = await refused(pb.ListRulesRequest(domain="test", page_token=token))
+        assert (fields, "came with another domain" in said) == (["page_token"], True)
+        for text in ("x", token[:-1], of_overrides):
+            fields, said = await refused(pb.ListRulesRequest(page_token=text))
+            assert (fields, "is no token of this server" in said) == (["page_token"], True)
+        fields, _ = await refused(pb.ListRulesRequest(page_size=-1, page_token="x"))
+        assert fields == ["page_size", "page_token"]
+        # Another replica has the same files, or they were only touched.
+        limiter.book.replace(Rules.parse({"renamed": RULES, "z": OTHER_RULES}), datetime(2026, 1, 3, tzinfo=UTC))
+        page = await serving.stub.ListRules(pb.ListRulesRequest(page_token=token))
+        assert (page.rules[0].rule, page.generation) == ("test.free", 2)
+        limiter.book.replace(Rules.parse({"a": RULES, "b": OTHER_RULES + "\n"}), datetime(2026, 1, 4, tzinfo=UTC))
+        fields, said = await refused(pb.ListRulesRequest(page_token=token))
+        assert (fields, "came with other rules than are in force now" in said) == (["page_token"], True)
 
 
 async def test_who_has_no_workspace_counts_with_the_mesh_only_inside() -> None:

@@ -90,7 +90,8 @@ class RateLimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Reset(self, request, context):
-        """Forgets what descriptors have used: their counters are as good as new (`limits:manage`).
+        """Forgets what descriptors have used: their counters are as good as new (`limits:manage`). Who did it is in the audit log
+        of the first workspace (`limit.reset`), where there is a database.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,7 +106,10 @@ class RateLimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRules(self, request, context):
-        """Returns the rules in force, and what is wrong with a newer version of them that could not be loaded (`mesh:read`).
+        """Returns a page of the rules in force, and what is wrong with a newer version of them that could not be loaded
+        (`mesh:read`).
+
+        INVALID_ARGUMENT: `page_token` is of another domain, or the rules have changed since the page before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

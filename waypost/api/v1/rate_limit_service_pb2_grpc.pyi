@@ -49,13 +49,19 @@ class RateLimitServiceStub:
     INVALID_ARGUMENT: something is wrong with one of them, which the field's name says; then none is counted.
     """
     Reset: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ResetRequest, _rate_limit_service_pb2.ResetResponse]
-    """Forgets what descriptors have used: their counters are as good as new (`limits:manage`)."""
+    """Forgets what descriptors have used: their counters are as good as new (`limits:manage`). Who did it is in the audit log
+    of the first workspace (`limit.reset`), where there is a database.
+    """
     Explain: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ExplainRequest, _rate_limit_service_pb2.ExplainResponse]
     """Says what a check would answer and why: the rule that each descriptor meets, its counter and what is used of it.
     Counts nothing.
     """
     ListRules: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ListRulesRequest, _rate_limit_service_pb2.ListRulesResponse]
-    """Returns the rules in force, and what is wrong with a newer version of them that could not be loaded (`mesh:read`)."""
+    """Returns a page of the rules in force, and what is wrong with a newer version of them that could not be loaded
+    (`mesh:read`).
+
+    INVALID_ARGUMENT: `page_token` is of another domain, or the rules have changed since the page before.
+    """
 
 @_typing.type_check_only
 class RateLimitServiceAsyncStub(RateLimitServiceStub):
@@ -78,13 +84,19 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     INVALID_ARGUMENT: something is wrong with one of them, which the field's name says; then none is counted.
     """
     Reset: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ResetRequest, _rate_limit_service_pb2.ResetResponse]  # type: ignore[assignment]
-    """Forgets what descriptors have used: their counters are as good as new (`limits:manage`)."""
+    """Forgets what descriptors have used: their counters are as good as new (`limits:manage`). Who did it is in the audit log
+    of the first workspace (`limit.reset`), where there is a database.
+    """
     Explain: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ExplainRequest, _rate_limit_service_pb2.ExplainResponse]  # type: ignore[assignment]
     """Says what a check would answer and why: the rule that each descriptor meets, its counter and what is used of it.
     Counts nothing.
     """
     ListRules: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ListRulesRequest, _rate_limit_service_pb2.ListRulesResponse]  # type: ignore[assignment]
-    """Returns the rules in force, and what is wrong with a newer version of them that could not be loaded (`mesh:read`)."""
+    """Returns a page of the rules in force, and what is wrong with a newer version of them that could not be loaded
+    (`mesh:read`).
+
+    INVALID_ARGUMENT: `page_token` is of another domain, or the rules have changed since the page before.
+    """
 
 class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     """Decides against the rules of the limiter's rules folder. The rules, and what is matched against them (a domain and
@@ -122,7 +134,9 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rate_limit_service_pb2.ResetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_service_pb2.ResetResponse, _abc.Awaitable[_rate_limit_service_pb2.ResetResponse]]:
-        """Forgets what descriptors have used: their counters are as good as new (`limits:manage`)."""
+        """Forgets what descriptors have used: their counters are as good as new (`limits:manage`). Who did it is in the audit log
+        of the first workspace (`limit.reset`), where there is a database.
+        """
 
     @_abc_1.abstractmethod
     def Explain(
@@ -140,6 +154,10 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rate_limit_service_pb2.ListRulesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_service_pb2.ListRulesResponse, _abc.Awaitable[_rate_limit_service_pb2.ListRulesResponse]]:
-        """Returns the rules in force, and what is wrong with a newer version of them that could not be loaded (`mesh:read`)."""
+        """Returns a page of the rules in force, and what is wrong with a newer version of them that could not be loaded
+        (`mesh:read`).
+
+        INVALID_ARGUMENT: `page_token` is of another domain, or the rules have changed since the page before.
+        """
 
 def add_RateLimitServiceServicer_to_server(servicer: RateLimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
