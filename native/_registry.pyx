@@ -4,6 +4,8 @@ An entry of the table has four bytes for each. When the registry is full, number
 given to others, and it grows if that frees less than half of them: rules that a reload dropped do not stay for ever.
 """
 
+from sys import getsizeof
+
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
@@ -35,6 +37,9 @@ cdef extern from "Python.h":
 cdef enum:
     FIRST_ROOM = 64
     SEEN = 256
+    # Bytes of CPython's objects, as its allocator hands them out.
+    INTEGER = 32
+    TUPLE_OF_FOUR = 96
 
 
 cdef class _Pair:
@@ -106,8 +111,17 @@ cdef class Registry:
         return self._rules.get(rule)
 
     cdef size_t size(self) noexcept:
-        """Bytes of the arrays."""
-        return self._rule_room * sizeof(CRule) + self._limit_room * sizeof(CHeldLimit)
+        """Bytes of the arrays, and of the objects by which numbers are found; the names of rules are the rules' own."""
+        cdef size_t arrays = self._rule_room * sizeof(CRule) + self._limit_room * sizeof(CHeldLimit)
+        cdef size_t indices = <size_t> (self._rule_room + self._limit_room) * INTEGER
+        cdef size_t names = len(self._limits) * (TUPLE_OF_FOUR + 2 * INTEGER)
+        cdef size_t containers = (
+            getsizeof(self._rules)
+            + getsizeof(self._limits)
+            + getsizeof(self._free_rules)
+            + getsizeof(self._free_limits)
+        )
+        return arrays + indices + names + containers
 
     cdef uint32_t _register_rule(self, object rule, int64_t now_us) except? 0xffffffff:
         cdef hash128_t digest = self._seed

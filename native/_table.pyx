@@ -1,8 +1,9 @@
 """The compiled twin of `native.table`: the same answers, from memory that is bounded to the byte.
 
 An entry has 48 bytes, and there are 5 slots for each 4 counters: 62 bytes a counter, which become real as they are
-used. Which counter is given up may differ from the plain table's choice. Safe for threads, also for those without the
-interpreter lock (`native/_table.pxd`).
+used. Each different limit that counters are held to takes some 300 bytes more, as long as one is: few where rules say
+what the limits are, and at most as many as counters where requests do. Which counter is given up may differ from the
+plain table's choice. Safe for threads, also for those without the interpreter lock (`native/_table.pxd`).
 """
 
 import secrets

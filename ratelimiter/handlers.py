@@ -13,7 +13,7 @@ from native.request import Mode, admits, is_admitted
 from ratelimiter.asking import Asked, NoOverrides, Overrides, ask, match_all
 from ratelimiter.fallback import without_store
 from ratelimiter.mixed import LocalPart, joined
-from ratelimiter.outlook import Outlook
+from ratelimiter.outlook import Outlook, from_look, to_look
 from ratelimiter.requests import MAX_BATCH, MAX_VIOLATIONS, LimitRequest, validate, violations
 from ratelimiter.results import CheckResult, result
 from ratelimiter.rulebook import RuleBook
@@ -85,20 +85,17 @@ class Checker:
         rules, generation = self._book.rules, self._book.generation
         matches, asked = self._ask(request)
         here, there = _split(asked)
-        local = [asked[index].question for index in here]
+        looks = [to_look(one.question) for one in asked]
+        local = [looks[index] for index in here]
         decisions = joined(len(asked), here, self._table.look(local, self._clock_us()))
         if there:
-            strict = [asked[index].question for index in there]
+            strict = [looks[index] for index in there]
             try:
                 looked = await self._shared.look(request.domain, strict)
             except StoreUnavailable:
                 raise DependencyUnavailable("redis") from None
             decisions = joined(len(asked), there, looked, decisions)
-        # A look sees no hits that would be given back: those are admitted in any case.
-        decisions = [
-            decision._replace(allowed=True, retry_after_us=0) if one.question.hits < 0 else decision
-            for one, decision in zip(asked, decisions, strict=True)
-        ]
+        decisions = [from_look(one.question, decision) for one, decision in zip(asked, decisions, strict=True)]
         questions = [one.question for one in asked]
         allowed = is_admitted(questions, admits(questions, decisions))
         return Outlook(allowed, tuple(matches), tuple(asked), tuple(decisions), rules, generation)
@@ -170,6 +167,10 @@ class Checker:
             verdict = without_store(
                 strict, told, lambda questions, others: self._table.decide(questions, self._clock_us(), others)
             )
+        except BaseException:
+            # Above all who asked has gone: no answer was given, so nothing here was spent.
+            local.abandon()
+            raise
         decisions = joined(len(asked), here, local.settle(admitted=verdict.admitted))
         decisions = joined(len(asked), there, verdict.decisions, decisions)
         return result(matches, asked, decisions, verdict.admitted, degraded)

@@ -7,6 +7,7 @@ others did in between stands: nobody is given back more than what is still there
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from native import Table
 from native.limits import Algorithm, Decision
@@ -49,7 +50,7 @@ class LocalPart:
         if admitted:
             self._table.take(self._later, now_us)
         elif self._verdict.admitted:
-            self._table.take(refunds(self._charged, self._verdict, self._charged_us, now_us), now_us)
+            self._refund(now_us)
             after = self._table.look(self._charged, now_us)
             # What refused by itself was not charged, and stands.
             decisions = tuple(
@@ -58,37 +59,76 @@ class LocalPart:
         settled = joined(self._count, self._places, decisions)
         return joined(self._count, self._later_places, self._looked(now_us), settled)
 
+    def abandon(self) -> None:
+        """Gives back what was charged to a request that nobody waits for any more."""
+        if self._count and self._verdict.admitted:
+            self._refund(self._clock_us())
+
+    def _refund(self, now_us: int) -> None:
+        seen = self._table.look(self._charged, now_us)
+        self._table.take(refunds(self._charged, self._verdict, seen, self._charged_us, now_us), now_us)
+
     def _looked(self, now_us: int) -> tuple[Decision, ...]:
         looked = self._table.look(self._later, now_us) if self._later else ()
         return tuple(decision._replace(allowed=True, retry_after_us=0) for decision in looked)
 
 
-def refunds(questions: Sequence[Question], verdict: Verdict, charged_us: int, now_us: int) -> list[Question]:
+@dataclass(slots=True)
+class _Charge:
+    """What a request took from one counter."""
+
+    question: Question
+    hits: int
+    after: Decision
+    """As it was then, with these hits and whatever was counted before."""
+    seen: Decision
+    """As it is now, with what others did in between."""
+
+
+def refunds(
+    questions: Sequence[Question], verdict: Verdict, seen: Sequence[Decision], charged_us: int, now_us: int
+) -> list[Question]:
     """What to take from the counters of an admitted request charged at `charged_us`: questions of negative hits.
 
-    Hits that count in any case stay.
+    `seen` is a look at each of them now. Hits that count in any case stay.
     """
     admitting = admits(questions, verdict.decisions)
-    found = []
-    for question, decision in zip(questions, verdict.decisions, strict=True):
+    charges: dict[tuple[tuple[str, ...], tuple[str, ...]], _Charge] = {}
+    for question, after, now in zip(questions, verdict.decisions, seen, strict=True):
         if not admitting[question.descriptor] or question.mode & (Mode.REFERENCE | Mode.COUNT_REJECTED):
             continue
-        left = question.hits - _gone(question, decision, charged_us, now_us)
+        counter = (question.rule, question.values)
+        hits = question.hits + (charges[counter].hits if counter in charges else 0)
+        charges[counter] = _Charge(question, hits, after, now)
+    found = []
+    for charge in charges.values():
+        left = _left(charge, charged_us, now_us)
         if left > 0:
-            found.append(question._replace(hits=-left))
+            found.append(charge.question._replace(hits=-left))
     return found
 
 
-def _gone(question: Question, decision: Decision, charged_us: int, now_us: int) -> int:
-    """How many of the hits have ceased to count by now."""
-    limit = question.limit
+def _left(charge: _Charge, charged_us: int, now_us: int) -> int:
+    """How many of the hits still count now."""
+    limit = charge.question.limit
     if limit.algorithm is not Algorithm.TOKEN_BUCKET:
         # The window's end took all of them with it; of a sliding one they fade, and cannot be told from others'.
-        return question.hits if now_us // limit.window_us != charged_us // limit.window_us else 0
-    # Without the charge the bucket would have become full earlier, and what came back since then would be nobody's.
-    missing_before = limit.capacity - decision.remaining - question.hits
-    refilled = max(0, now_us - charged_us) * limit.limit // limit.window_us
-    return max(0, refilled - missing_before)
+        return charge.hits if now_us // limit.window_us == charged_us // limit.window_us else 0
+    if now_us <= charged_us:
+        return charge.hits
+    # Until the bucket is full again, had nobody else taken from it since: rounded up to a microsecond.
+    until_full = charged_us + charge.after.reset_after_us - now_us
+    if until_full <= 0:
+        return 0
+    # At least so much is missing by then, in parts of a token.
+    missing = (until_full - 1) * limit.limit + 1
+    if missing >= charge.hits * limit.window_us:
+        return charge.hits
+    # Without these hits the bucket were full by now. Of the last token a part has come back: if others have taken from
+    # the bucket meanwhile, they would get that part twice.
+    tokens = -(-missing // limit.window_us)
+    others = limit.capacity - charge.seen.remaining > tokens
+    return missing // limit.window_us if others else tokens
 
 
 _NONE = Decision(True, 0, 0, 0)

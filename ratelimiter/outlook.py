@@ -1,16 +1,16 @@
-"""What a request would be answered, by which rules, and why; and which rules there are."""
+"""What a request would be answered, by which rules, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from native.limits import Decision
+from native.request import Mode, Question
 from ratelimiter.asking import Asked
 from ratelimiter.explain import explain_match
 from ratelimiter.requests import LimitRequest
 from ratelimiter.rules import Rules
-from ratelimiter.ruletree import Match, Rule
+from ratelimiter.ruletree import Match
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,24 @@ def _counter(match: Match) -> tuple[tuple[str, str], ...]:
     return tuple(zip(texts[::2], texts[1::2], strict=True))
 
 
-def list_rules(rules: Rules, domain: str = "") -> Iterator[tuple[str, Rule]]:
-    """The rules with their domains, in the order of the files; of one domain or, if it is empty, of all."""
-    for name in (domain,) if domain else rules.domains:
-        found = rules.domain(name)
-        if found is not None:
-            for rule in found.walk():
-                yield name, rule
+def to_look(question: Question) -> Question:
+    """What to look at a counter with to learn what `question` would be answered: `from_look` makes it of the answer.
+
+    A look asks for room, at least for one hit. The reference refuses only what is above the limit afterwards: hits that
+    are 0 or given back are admitted if there were room for one more under a limit that is larger by one, and by them.
+    """
+    if question.hits > 0 or not question.mode & Mode.REFERENCE:
+        return question
+    return question._replace(limit=replace(question.limit, limit=question.limit.limit + 1 - question.hits), hits=0)
+
+
+def from_look(question: Question, decision: Decision) -> Decision:
+    """What `question` would be answered, from the look that `to_look` says."""
+    if question.hits > 0:
+        return decision
+    if question.mode & Mode.REFERENCE:
+        return decision._replace(remaining=max(0, decision.remaining - 1 + question.hits))
+    if question.hits < 0:
+        # A look sees no hits that would be given back: those are admitted in any case.
+        return decision._replace(allowed=True, retry_after_us=0)
+    return decision

@@ -2,14 +2,16 @@
 
 The folder is looked at several times a second, by what `stat` says of its files: that works with any editor, on any
 file system, and with the links of Kubernetes mounts. It is read when two looks in a row have found the same, so that
-files are not read while they are written, and taken as a whole or not at all. Counters go by the rules' identities,
-which a reload does not touch.
+files are not read while they are written, and taken as a whole or not at all. Who asks for it (`ask`) has it read at
+once. Counters go by the rules' identities, which a reload does not touch.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,6 +47,8 @@ class RuleWatch:
         self._interval = interval
         self._judged = judged
         self._log = structlog.get_logger()
+        self._asked = False
+        self._wake = asyncio.Event()
         # Before the files are read: what changes meanwhile is seen later.
         self._known = self._last = fingerprint(folder)
         self.book = RuleBook(self._load(), datetime.now(UTC))
@@ -57,33 +61,48 @@ class RuleWatch:
     async def run(self) -> None:
         """Watches for ever."""
         while True:
-            await asyncio.sleep(self._interval)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._wake.wait()
+            self._wake.clear()
             await self.look()
 
+    def ask(self) -> None:
+        """Has the folder read at once, changed or not; the log says what became of it."""
+        self._asked = True
+        self._wake.set()
+
     async def look(self) -> None:
-        """Looks at the folder once; reads it if it has changed and looks as it did the last time."""
+        """Looks at the folder once; reads it if that was asked for, or it has changed and looks as it did last time."""
+        # Who asks while it is read means what the folder says by then.
+        asked, self._asked = self._asked, False
         # In a thread: a file system may be far away.
         found = await asyncio.to_thread(fingerprint, self._folder)
         at_rest, self._last = found == self._last, found
-        if at_rest and found != self._known:
-            await self._reload(found)
+        changed = at_rest and found != self._known
+        if (asked or changed) and not await self._reload(found, say=asked) and asked:
+            self._asked = True
 
-    async def _reload(self, found: Fingerprint) -> None:
-        """Reads the folder, which looks like `found`, and puts it in force or notes what is wrong."""
+    async def _reload(self, found: Fingerprint, *, say: bool) -> bool:
+        """Reads the folder, which looks like `found`, and puts it in force or notes what is wrong; whether it could.
+
+        `say`: the log also says what it has said before.
+        """
         rules, problems = await asyncio.to_thread(self._try)
         if await asyncio.to_thread(fingerprint, self._folder) != found:
             # Changed while it was read: wait until it is at rest again.
-            return
+            return False
         self._known = found
         if rules is not None:
             self.book.replace(rules, datetime.now(UTC))
             self._log.info("rules loaded", generation=self.book.generation, domains=list(rules.domains))
         else:
-            news = problems != self.book.problems
+            news = say or problems != self.book.problems
             self.book.refuse(problems)
             if news:
                 self._log.error("rules refused", generation=self.book.generation, problems=problems)
         self._judged(self.book)
+        return True
 
     def _try(self) -> tuple[Rules | None, tuple[str, ...]]:
         try:
@@ -96,7 +115,25 @@ class RuleWatch:
             return None, (f"{self._folder}: the rules cannot be loaded ({type(error).__name__})",)
 
     def _load(self) -> Rules:
-        return Rules.load(self._folder, merge_domains=self._merge_domains)
+        with _without_collector():
+            return Rules.load(self._folder, merge_domains=self._merge_domains)
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keeps Python's collector of cycles from running, in all threads.
+
+    It would walk the hundreds of thousands of objects that large files are made of again and again, all of them in use,
+    and every call would wait for it, half a second at a time.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def fingerprint(folder: Path) -> Fingerprint:

@@ -2,11 +2,16 @@
 
 A descriptor's value may look like a number or a date (`value: 007`); it is compared with what requests bring, so it
 must stay as written.
+
+Where PyYAML has libyaml, that takes texts apart, in a fraction of the time; what its events mean is decided here by the
+same Python either way, which also bounds how deep they nest. Whatever it refuses is read once more without it, so that
+mistakes are told in the same words and places everywhere.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +20,19 @@ import yaml
 MAX_KEYS = 1000
 """Of one mapping, after merges."""
 
+_UNLIKE = re.compile("^(?! *#).*[\t?!\ufeff]|\r(?!\n)|[\x85\u2028\u2029]", re.MULTILINE)
+"""What libyaml takes where PyYAML does not, or otherwise: tabs, marks of keys, of tags and of byte order, outside of
+comments; and ends of lines that a comment may seem to have inside."""
+
 
 def parse_yaml(text: str) -> object:
     """The file's one document, of dicts, lists, texts and None. Raises `yaml.YAMLError`, `RecursionError`."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - derives from SafeLoader
+    if QuickLoader is not None and not _UNLIKE.search(text):
+        try:
+            return yaml.load(text, Loader=QuickLoader)  # noqa: S506 - constructs as SafeLoader does
+        except (yaml.YAMLError, RecursionError):
+            pass
+    return yaml.load(text, Loader=PlainLoader)  # noqa: S506 - derives from SafeLoader
 
 
 class Written(str):
@@ -29,7 +43,9 @@ class Written(str):
     __slots__ = ("meant",)
 
 
-class _Loader(yaml.SafeLoader):
+class _Rules(yaml.composer.Composer, yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
+    """What rule files may hold, whoever takes their text apart."""
+
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Here and not when it is constructed: a merge (`<<`) may by then have put the keys it overrides beside its own.
         node = super().compose_mapping_node(anchor)
@@ -51,19 +67,37 @@ class _Loader(yaml.SafeLoader):
             )
 
 
-def _number(loader: _Loader, node: yaml.ScalarNode) -> str:
+class PlainLoader(_Rules, yaml.SafeLoader):
+    """Without libyaml."""
+
+
+QuickLoader: type[yaml.CSafeLoader] | None = None
+"""With libyaml; None: PyYAML was built without."""
+
+if yaml.__with_libyaml__:
+
+    class _QuickLoader(_Rules, yaml.CSafeLoader):
+        # Its parser composes, too, but knows neither of duplicate keys nor of a bound of depth: `Composer` comes first.
+        def __init__(self, stream: str) -> None:
+            yaml.CSafeLoader.__init__(self, stream)
+            yaml.composer.Composer.__init__(self)
+
+    QuickLoader = _QuickLoader
+
+
+def _number(loader: Any, node: yaml.ScalarNode) -> str:
     return _written(node, loader.construct_yaml_int)
 
 
-def _float(loader: _Loader, node: yaml.ScalarNode) -> str:
+def _float(loader: Any, node: yaml.ScalarNode) -> str:
     return _written(node, loader.construct_yaml_float)
 
 
-def _bool(loader: _Loader, node: yaml.ScalarNode) -> str:
+def _bool(loader: Any, node: yaml.ScalarNode) -> str:
     return _written(node, loader.construct_yaml_bool)
 
 
-def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+def _text(loader: Any, node: yaml.ScalarNode) -> str:
     return str(loader.construct_scalar(node))
 
 
@@ -80,4 +114,6 @@ def _written(node: yaml.ScalarNode, meaning: Callable[[yaml.ScalarNode], float |
 
 
 for _type, _construct in {"bool": _bool, "int": _number, "float": _float, "timestamp": _text}.items():
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_type}", _construct)
+    PlainLoader.add_constructor(f"tag:yaml.org,2002:{_type}", _construct)
+    if QuickLoader is not None:
+        QuickLoader.add_constructor(f"tag:yaml.org,2002:{_type}", _construct)

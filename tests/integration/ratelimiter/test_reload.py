@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,28 @@ async def allowed(channel: grpc.aio.Channel, calls: int) -> int:
         answers = await asyncio.gather(*(stub.Check(request, timeout=10) for _ in range(min(10, calls))))
         count += sum(answer.allowed for answer in answers)
     return count
+
+
+async def test_a_hangup_has_the_rules_read_at_once_and_answered_in_the_log(limiter: Limiter) -> None:
+    def answers(event: str) -> list[dict[str, Any]]:
+        return [line for line in limiter.process.log if line["event"] == event]
+
+    for generation in (2, 3):
+        # Nothing has changed, so that it is the signal alone that has them read.
+        limiter.process.signal(signal.SIGHUP)
+        await until(lambda: len(answers("rules loaded")) == generation - 1)  # noqa: B023 - awaited here
+        assert answers("rules loaded")[-1]["generation"] == limiter.metric("generation") == generation
+    limiter.write("domain: d\nspec: 1\n")
+    limiter.process.wait_for("rules refused")
+    refused = len(answers("rules refused"))
+    limiter.process.signal(signal.SIGHUP)
+    await until(lambda: len(answers("rules refused")) > refused)
+    assert answers("rules refused")[-1]["problems"] == [
+        f"{limiter.folder.name}/d.yaml: unknown key 'spec' (domain, descriptors, compat)"
+    ]
+    assert limiter.metric("generation") == 3
+    async with grpc.aio.insecure_channel(limiter.address) as channel:
+        assert await allowed(channel, 10) == 10
 
 
 def test_a_start_with_bad_rules_says_where_and_why(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -151,6 +152,31 @@ def test_rules_that_are_gone_make_room_for_others() -> None:
         assert not table.decide(questions, now_us).admitted
     assert table.memory_bytes < bytes_before + 20_000
     assert not limiter.allow("a", NOW_US + 10_000 * SECOND_US)
+
+
+@needs_compiled
+def test_limits_that_requests_bring_are_part_of_what_a_table_takes() -> None:
+    capacity = 5000
+    table = TABLES["compiled"](capacity)
+    bytes_before = table.memory_bytes
+
+    def decide(numbers: range) -> None:
+        for number in numbers:
+            limit = Limit(Algorithm.FIXED_WINDOW, 1000 + number, 10**15)
+            table.decide([Question(("override",), (str(number),), limit, 1)], NOW_US)
+
+    tracemalloc.start()
+    try:
+        traced_before, _ = tracemalloc.get_traced_memory()
+        decide(range(capacity))
+        traced, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Besides what Python's allocator knows of there are the arrays.
+    assert traced - traced_before <= table.memory_bytes - bytes_before <= 2 * (traced - traced_before)
+    # However many come, those of counters that are given up are given up.
+    decide(range(capacity, 20 * capacity))
+    assert table.memory_bytes - bytes_before <= 1000 * capacity
 
 
 @needs_compiled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from ratelimiter.handlers import Checker
 from ratelimiter.reload import RuleWatch
 from ratelimiter.requests import Descriptor, LimitRequest
 from ratelimiter.rulebook import RulesNotInForce
-from ratelimiter.rules import RulesError
+from ratelimiter.rules import Rules, RulesError
 from ratelimiter.settings import Settings
 from tests.support.waiting import until
 from waypost.model import LimitEntry
@@ -247,3 +248,75 @@ async def test_reloads_under_load_lose_no_counts(folder: Path) -> None:
             with suppress(asyncio.CancelledError):
                 await task
     assert allowed == 1100
+
+
+async def test_who_asks_has_the_folder_read_though_it_does_not_lie_still(folder: Path, watch: RuleWatch) -> None:
+    (folder / "d.yaml").write_text(text(2))
+    watch.ask()
+    with structlog.testing.capture_logs() as log:
+        await watch.look()
+    assert (watch.book.generation, limit(watch)) == (2, 2)
+    assert [line["event"] for line in log] == ["rules loaded"]
+    # Once.
+    assert await settle(watch) == (2, ())
+    watch.ask()
+    assert await settle(watch) == (3, ())
+
+
+async def test_what_is_wrong_is_said_again_to_who_asks(folder: Path, watch: RuleWatch) -> None:
+    (folder / "d.yaml").write_text("domain: d\nspec: 1\n")
+    await settle(watch)
+    with structlog.testing.capture_logs() as log:
+        watch.ask()
+        await watch.look()
+        await watch.look()
+    assert [line["event"] for line in log] == ["rules refused"]
+    assert watch.book.failures == 2
+
+
+async def test_a_folder_that_changes_while_it_is_read_is_read_again_for_who_asked(
+    folder: Path, watch: RuleWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = watch._load
+
+    def meanwhile() -> Rules:
+        monkeypatch.undo()
+        found = load()
+        (folder / "d.yaml").write_text(text(3000))
+        return found
+
+    monkeypatch.setattr(watch, "_load", meanwhile)
+    watch.ask()
+    await watch.look()
+    assert watch.book.generation == 1
+    await watch.look()
+    assert (watch.book.generation, limit(watch)) == (2, 3000)
+
+
+async def test_asking_does_not_wait_for_the_next_look(folder: Path) -> None:
+    watch = RuleWatch(folder, interval=3600)
+    running = asyncio.create_task(watch.run())
+    watch.ask()
+    await until(lambda: watch.book.generation == 2)
+    watch.ask()
+    await until(lambda: watch.book.generation == 3)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_nobody_waits_for_the_collector_while_rules_are_read(
+    folder: Path, watch: RuleWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, enabled = Rules.load, []
+
+    def seen(folder: Path, *, merge_domains: bool) -> Rules:
+        enabled.append(gc.isenabled())
+        return load(folder, merge_domains=merge_domains)
+
+    monkeypatch.setattr(Rules, "load", seen)
+    for content, generation in ((text(2), 2), ("domain: d\nspec: 1\n", 2)):
+        (folder / "d.yaml").write_text(content)
+        assert (await settle(watch))[0] == generation
+        assert gc.isenabled()
+    assert enabled == [False, False]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from ratelimiter import ruleyaml
 from ratelimiter.rules import Rules, RulesError
+
+
+@pytest.fixture(autouse=True, params=["libyaml", "plain"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever takes the text apart."""
+    if request.param == "plain":
+        monkeypatch.setattr(ruleyaml, "QuickLoader", None)
 
 
 def rules(text: str) -> Rules:
@@ -233,8 +241,6 @@ def test_metadata_that_an_alias_repeats_is_made_once() -> None:
         "  - {key: b, metadata: *m, rate_limit: {unit: second, requests_per_unit: 1}}\n"
         "  - {key: c, rate_limit: {unit: second, requests_per_unit: 1}}\n"
     )
-    domain = found.domain("d")
-    assert domain is not None
-    first, second, third = (rule.metadata for rule in domain.walk())
+    first, second, third = (rule.metadata for _, rule in found.listed())
     assert (first, third) == ({"x": [1, 2]}, None)
     assert first is second
