@@ -72,7 +72,8 @@ def _calls(content: dict[str, Any]) -> str:
         lines.append(line)
     text = _table(head, lines)
     if (target := content.get("target_p99_us")) is not None:
-        text += "\n\n" + "\n".join(_verdict(row, target) for row in rows if row["load"].startswith("open loop"))
+        ours = [row for row in rows if row["load"].startswith("open loop") and row["server"] == content["target_of"]]
+        text += "\n\n" + "\n".join(_verdict(row, target) for row in ours)
     degraded = max(row["degraded"]["max"] for row in rows)
     if degraded:
         text += f"\n\nUp to {degraded:.2%} of the answers of a run were given without Redis."

@@ -81,6 +81,15 @@ def ratelimiter(redis: Server | None = None) -> Iterator[Server]:
 
 
 @contextmanager
+def grpcio_alone() -> Iterator[Server]:
+    """A grpcio server that answers without looking, on uvloop like ours."""
+    port = _free_port()
+    with _running([sys.executable, "-m", "bench.grpcio_alone", str(port)], {}, SERVER) as process:
+        _wait(process, lambda: _accepts(port), "grpcio alone")
+        yield Server(f"127.0.0.1:{port}", process.pid)
+
+
+@contextmanager
 def reference(program: Path, redis: Server, more: Mapping[str, str] | None = None) -> Iterator[Server]:
     """envoyproxy/ratelimit, its gRPC port to be called; `more` settings on top of those in its folder."""
     web, grpc, debug, metrics = (_free_port() for _ in range(4))
@@ -155,6 +164,14 @@ def _answers_ping(port: int) -> bool:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")
             return connection.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def _accepts(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
     except OSError:
         return False
 
