@@ -7,7 +7,7 @@ import json
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tests.support.credentials import headers_of, with_key
 from tests.support.mesh import Mesh
 from tests.support.postgres import run
+from tests.support.raw_http import ends_connection
 
 DETAILS_KEY = "grpc-status-details-bin"
 KINDS = {
@@ -150,9 +151,7 @@ class Api:
 
     def raw(self, data: bytes) -> bytes:
         """Sends bytes to Envoy on a connection of their own; everything that comes back until it is closed."""
-        with socket.create_connection(("127.0.0.1", self.mesh.ports["http"]), timeout=10) as connection:
-            connection.sendall(data)
-            return b"".join(iter(lambda: connection.recv(65_536), b""))
+        return sent_raw(self.mesh, data)
 
     def redirect(self, target: str) -> tuple[int, bytes | None]:
         """Status and Location, byte for byte, of `GET` with this target as it stands."""
@@ -164,6 +163,19 @@ class Api:
         found = [value for name, value in fields if name.lower() == b"location"]
         assert len(found) <= 1
         return int(first.split()[1]), found[0] if found else None
+
+
+def sent_raw(mesh: Mesh, data: bytes) -> bytes:
+    """As `Api.raw`, where nothing else is needed."""
+    received = b""
+    with socket.create_connection(("127.0.0.1", mesh.ports["http"]), timeout=10) as connection:
+        connection.sendall(data)
+        while more := connection.recv(65_536):
+            received += more
+            if ends_connection(received):
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_WR)
+    return received
 
 
 @contextmanager

@@ -265,7 +265,7 @@ def _revoked(mesh: Mesh, replicas: list[tuple[Way, str, Message]], key: CreateKe
 
 async def test_a_key_ends_at_its_time_everywhere(besieged: Mesh, replicas: list[tuple[Way, str, Message]]) -> None:
     """By the database's clock, which is this machine's."""
-    await asyncio.to_thread(_expired, made_key(besieged, ttl_seconds=3), replicas)
+    await asyncio.to_thread(_expired, made_key(besieged, ttl_seconds=5), replicas)
 
 
 def _expired(key: CreateKeyResponse, replicas: list[tuple[Way, str, Message]]) -> None:

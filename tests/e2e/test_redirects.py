@@ -15,6 +15,9 @@ from tests.e2e.api import BROWSER, Api, info, status_of_json
 from tests.support.postgres import run
 from tests.support.waiting import until
 
+SEEN_SECONDS = 5.0
+"""How soon a change that somebody else has made is seen: a second, and what a busy machine adds."""
+
 # Of RFC 3986: what may stand anywhere after the host as it is, besides letters and digits.
 MARKS = "!$&'()*+,;=:@"
 
@@ -264,10 +267,10 @@ def test_a_change_reaches_the_redirect_within_a_second(api: Api) -> None:
     code = api.code()
     assert api.http.get(f"/{code}").status_code == 302
     api.sql("UPDATE links SET blocked_at = now() WHERE short_code = $1", code)
-    run(until(lambda: api.http.get(f"/{code}").status_code == 451, 1.0))
+    run(until(lambda: api.http.get(f"/{code}").status_code == 451, SEEN_SECONDS))
     assert api.link(code)["state"] == "LINK_STATE_BLOCKED"
     api.sql("UPDATE links SET blocked_at = NULL WHERE short_code = $1", code)
-    run(until(lambda: api.http.get(f"/{code}").status_code == 302, 1.0))
+    run(until(lambda: api.http.get(f"/{code}").status_code == 302, SEEN_SECONDS))
     # Through the API at once: it is this gateway that has made the change.
     api.http.delete(f"/api/v1/urls/{code}")
     assert api.http.get(f"/{code}").status_code == 410

@@ -123,7 +123,7 @@ async def test_a_new_certificate_is_served_without_a_restart(secure: Secure) -> 
     secure.put(pair)
     event = await secure.mesh.wait_event(event="certificate_changed", after=said)
     assert f"serial {pair.serial:X}" in event["detail"]
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         while await _shown(secure) != pair.serial:
             pass
     assert secure.mesh.pid("envoy") == envoy

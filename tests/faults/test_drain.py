@@ -61,7 +61,7 @@ async def test_a_mesh_that_is_told_to_stop_answers_what_is_under_way(data: Path)
             await connection.close()
         assert await stopping == 0
         assert not mesh.lines
-        await mesh.gone(1)
+        await mesh.gone(10)
         order = [event["process"] for event in mesh.events[seen:] if event.get("state") == "stopped"]
         assert order[:2] == ["envoy", "gateway"]
         assert order[-1] == "postgres"

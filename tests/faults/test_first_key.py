@@ -67,7 +67,7 @@ async def refused(mesh: Mesh, *words: str) -> None:
     for word in ("waypost: ", *words):
         assert word in line
     assert "wp_" not in line
-    await mesh.gone(1)
+    await mesh.gone(10)
 
 
 async def test_the_first_start_shows_a_key_and_no_other_ever_does(data: Path) -> None:

@@ -57,7 +57,7 @@ async def test_a_link_that_leads_elsewhere_is_found(mesh: Mesh) -> None:
             while (await load.redirect(made.short_code, made.url)).outcome is not Outcome.WRONG:
                 pass
 
-        await asyncio.wait_for(redirected_elsewhere(), 5)
+        await asyncio.wait_for(redirected_elsewhere(), 20)
     verdict = await check(load.log, mesh)
     assert "https://example.org/ instead of" in verdict.unexpected[0]
 

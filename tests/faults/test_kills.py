@@ -20,10 +20,14 @@ from tests.support.waiting import until
 
 CREATES, REDIRECTS = 15.0, 60.0
 """Each second; enough to have some under way at any moment, and little enough for a small machine."""
-HEAL_SECONDS = 5.0
-"""From a kill to the last failure of anything. A start takes one to two seconds where nothing else runs."""
-DATABASE_HEAL_SECONDS = 3.0
-"""From the moment when the database is up again."""
+HEAL_SECONDS = 30.0
+"""From a kill until all goes well. A start takes one to two seconds where nothing else runs."""
+DATABASE_HEAL_SECONDS = 10.0
+"""From the moment when the database is up again: a look each half of a second, and time for a busy machine."""
+COMMAND_SECONDS = 2.0
+"""Most time that the gateway gives a statement."""
+BUSY_SECONDS = 3.0
+"""What a busy machine may add to a time limit."""
 ENV = {"WAYPOST_GATEWAY_LOCAL_CREATES_PER_MINUTE": "100000", "WAYPOST_SWEEP_INTERVAL_SECONDS": "1"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
@@ -39,17 +43,18 @@ def mesh() -> Iterator[Mesh]:
 @dataclass(slots=True)
 class Kill:
     """What became of a kill. `dead_by`: when the supervisor had seen the end of the process, in monotonic seconds;
-    `restarted_after`: seconds until it called the process ready again.
+    `restarted_after`: seconds until it called the process ready again; `healed_after`: until all went well.
     """
 
     log: ClientLog
     began: float = field(default_factory=time.monotonic)
     dead_by: float = 0.0
     restarted_after: float = 0.0
+    healed_after: float = 0.0
 
     @property
     def reports(self) -> dict[Kind, Report]:
-        window = Window(self.began, self.began + HEAL_SECONDS)
+        window = Window(self.began, self.began + self.healed_after)
         return {kind: self.log.report(kind, window) for kind in Kind}
 
 
@@ -71,6 +76,10 @@ async def _killed(mesh: Mesh, name: str, after: int = 20) -> AsyncIterator[Kill]
         yield kill
         restarting = await mesh.wait_event(after=seen, process=name, state="restarting")
         ready = await mesh.wait_event(after=seen, process=name, state="ready")
+        await load.more(10, Kind.CREATE)
+        await load.more(10, Kind.REDIRECT)
+        # What begins after this must not fail any more.
+        kill.healed_after = time.monotonic() - kill.began
         await load.more(30, Kind.CREATE)
         await load.more(30, Kind.REDIRECT)
         await load.end()
@@ -82,6 +91,7 @@ async def _killed(mesh: Mesh, name: str, after: int = 20) -> AsyncIterator[Kill]
     # Nobody else went down with it.
     down = {event["process"] for event in mesh.events[seen:] if event.get("state") in ("restarting", "failed")}
     assert down == {name}
+    assert kill.healed_after < HEAL_SECONDS
     print(f"\n{name} killed, ready after {kill.restarted_after:.2f} s")
     for kind, report in kill.reports.items():
         print(f"  {kind}: {report}")
@@ -111,7 +121,7 @@ async def test_a_killed_postgres_leaves_cached_links_alone(mesh: Mesh) -> None:
         assert attempt.status == 503, attempt
         assert "ERROR_REASON_DEPENDENCY_UNAVAILABLE" in attempt.detail
         assert "google.rpc.RetryInfo" in attempt.detail
-        assert attempt.seconds < 2.5, attempt
+        assert attempt.seconds < COMMAND_SECONDS + BUSY_SECONDS, attempt
     assert kill.reports[Kind.CREATE].recovered_after - kill.restarted_after < DATABASE_HEAL_SECONDS
 
 

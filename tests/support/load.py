@@ -11,7 +11,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
@@ -178,7 +178,7 @@ class Load:
         )
         self._credentials = headers_of(mesh.operator_key)
         self._clocks: list[asyncio.Task[None]] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Attempt]] = set()
         self._news = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -232,9 +232,9 @@ class Load:
             due += draw.expovariate(rate)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             if kind is Kind.CREATE:
-                task = asyncio.create_task(_forget(self.create(number)))
+                task = asyncio.create_task(self.create(number))
             else:
-                task = asyncio.create_task(_forget(self.redirect(*draw.choice(self._links), number)))
+                task = asyncio.create_task(self.redirect(*draw.choice(self._links), number))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
@@ -335,12 +335,6 @@ async def answered_links(mesh: Mesh, codes: Iterable[str]) -> dict[str, str | No
     return found
 
 
-def percentile(attempts: Sequence[Attempt], share: float) -> float:
-    """The time in seconds within which this share of attempts ended; 0 for none."""
-    times = sorted(attempt.seconds for attempt in attempts)
-    return times[min(len(times) - 1, int(share * len(times)))] if times else 0.0
-
-
 async def make_links(mesh: Mesh, count: int) -> dict[str, str]:
     """Makes links and follows each once, so that they are cached; destination by short code."""
     async with Load(mesh) as load:
@@ -367,7 +361,3 @@ def _judge_answer(attempt: Attempt, answer: httpx.Response) -> None:
         attempt.outcome = Outcome.DONE
     else:
         attempt.detail = f"{answer.status_code} {found or answer.text[:500]} instead of {attempt.url}"
-
-
-async def _forget(work: Awaitable[Attempt]) -> None:
-    await work

@@ -71,7 +71,8 @@ FROM (
     ) AS tags,
     made.at AS created_at,
     CASE WHEN n % 10 < 7 THEN made.at ELSE made.at + random() * (now() - made.at) END AS updated_at,
-    least(made.at + interval '30 days', now() - interval '1 minute') AS over,
+    -- Also for a test whose time of day is that of its collection.
+    least(made.at + interval '30 days', now() - interval '1 day') AS over,
     interval '365 days' AS year,
     random() AS fate
   FROM

@@ -14,3 +14,9 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float 
             if answer if isinstance(answer, bool) else await answer:
                 return
             await asyncio.sleep(0.002)
+
+
+async def turn() -> None:
+    """Lets everything run that can, while no time passes."""
+    for _ in range(10):
+        await asyncio.sleep(0)

@@ -83,4 +83,4 @@ async def test_a_stop_while_a_start_waits_for_the_lock(tmp_path: Path) -> None:
         async with started(plan("b"), tmp_path) as second:
             await second.event(event="waiting_for_lock")
             second.stop()
-            assert await asyncio.wait_for(second.end(), 3) == 0
+            assert await asyncio.wait_for(second.end(), 20) == 0

@@ -18,6 +18,7 @@ import grpc
 import httpx
 import pytest
 
+from tests.support.raw_http import ends_connection
 from tools.build_descriptors import build
 from waypost.supervisor import envoy
 
@@ -96,8 +97,13 @@ class Edge:
         """Sends bytes on a connection of their own and returns everything that comes back until it is closed."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.config.http_port)
         writer.write(data)
+        answer = b""
         async with asyncio.timeout(10):
-            answer = await reader.read()
+            while more := await reader.read(65_536):
+                answer += more
+                if ends_connection(answer):
+                    with contextlib.suppress(OSError):
+                        writer.write_eof()
         writer.close()
         return answer
 
@@ -119,10 +125,18 @@ def hasten(monkeypatch: pytest.MonkeyPatch, folder: Path, changes: dict[str, str
     monkeypatch.setattr("waypost.supervisor.envoy.template_path", lambda: path)
 
 
-async def start(config: envoy.EnvoyConfig, folder: Path) -> Edge:
-    """Starts Envoy and returns it without waiting for it to be ready."""
+BACK_OFF = "{base_interval: 0.1s, max_interval: 0.5s}"
+"""Between two attempts, wherever there is more than one: together some seconds."""
+
+
+async def start(config: envoy.EnvoyConfig, folder: Path, *, brisk: bool = False) -> Edge:
+    """Starts Envoy and returns it without waiting for it to be ready. `brisk`: hardly a pause between two attempts."""
     path = folder / "envoy.yaml"
-    path.write_text(envoy.render(envoy.template_path().read_text(), config))
+    text = envoy.template_path().read_text()
+    assert BACK_OFF in text
+    if brisk:
+        text = text.replace(BACK_OFF, "{base_interval: 0.005s, max_interval: 0.02s}")
+    path.write_text(envoy.render(text, config))
     with (folder / "envoy.out").open("wb") as out, (folder / "envoy.err").open("wb") as err:
         process = await asyncio.create_subprocess_exec(
             *envoy.command(program(), path, drain_seconds=2), stdout=out, stderr=err, start_new_session=True
@@ -157,10 +171,10 @@ async def stop(edge: Edge) -> int:
 
 
 @contextlib.asynccontextmanager
-async def running(config: envoy.EnvoyConfig, folder: Path) -> AsyncIterator[Edge]:
-    """A ready Envoy for the time of the block; its listening ports are chosen here."""
+async def running(config: envoy.EnvoyConfig, folder: Path, *, brisk: bool = False) -> AsyncIterator[Edge]:
+    """A ready Envoy for the time of the block; its listening ports are chosen here. `brisk`: as for `start`."""
     folder.mkdir(parents=True, exist_ok=True)
-    edge = await start(replace(config, http_port=free_port(), admin_port=free_port()), folder)
+    edge = await start(replace(config, http_port=free_port(), admin_port=free_port()), folder, brisk=brisk)
     try:
         await until_ready(edge)
         yield edge

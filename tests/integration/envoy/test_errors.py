@@ -203,7 +203,7 @@ async def upstream(
     at = ("127.0.0.1", server.sockets[0].getsockname()[1])
     config = replace(mesh.edge.config, gateway_control=at, gateway_web=at, ratelimiter_control=at)
     try:
-        async with edges.running(config, folder) as edge:
+        async with edges.running(config, folder, brisk=True) as edge:
             yield edge
     finally:
         server.close()

@@ -435,7 +435,7 @@ async def test_more_connections_than_there_is_room_for(
             assert (await client.get("/abc")).status_code == 200
         assert await edge.stat("http.http.downstream_cx_active") == 3
         reader, writer = await asyncio.open_connection("127.0.0.1", edge.config.http_port)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await reader.read() == b""
         writer.close()
         for client in clients:

@@ -33,8 +33,8 @@ from waypost.supervisor.envoy_tls import Tls, sds_document
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SEEN_SECONDS = 3.0
-"""By when a new handshake must show a new certificate."""
+SEEN_SECONDS = 20.0
+"""By when a new handshake must show a new certificate. It takes a second; under load on a busy machine, several."""
 HOST = "localhost"
 AUTHORITY = Authority()
 
@@ -212,7 +212,11 @@ def by_link(files: CertificateFiles, pair: Pair) -> None:
 
 
 @pytest.mark.slow
-async def test_certificates_are_exchanged_under_load_without_a_failed_request(rotating: Rotating) -> None:
+async def test_certificates_are_exchanged_under_load_without_a_failed_request(
+    rotating: Rotating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody is in the middle of copying a pair while it looks: what is bad stays so, and may be said at once.
+    monkeypatch.setattr(certificate_watch, "SAY_SECONDS", 0.5)
     async with load_on(rotating):
         for number, exchange in enumerate([in_place, by_rename, by_link, by_link, by_rename, in_place], 1):
             pair = AUTHORITY.issue()

@@ -205,7 +205,7 @@ async def test_a_service_that_is_away_is_not_taken_for_a_bad_token(guarded: Guar
         ratelimiter_control=("127.0.0.1", nobody),
         jwt=guarded.watch.jwt,
     )
-    async with edges.running(config, tmp_path) as edge, edge.client() as client, edge.channel() as channel:
+    async with edges.running(config, tmp_path, brisk=True) as edge, edge.client() as client, edge.channel() as channel:
         for headers in ({"x-api-key": "a"}, {"authorization": f"Bearer {ISSUER.token()}"}):
             away = await client.get(LINK, headers=headers)
             status.check_json(away, 503, 14, "ERROR_REASON_DEPENDENCY_UNAVAILABLE")

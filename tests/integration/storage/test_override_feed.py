@@ -28,8 +28,8 @@ from waypost.errors import DependencyUnavailable
 from waypost.overrides import LimitUnit, LiveOverride, NewOverride, OverrideNumbers
 from waypost.rpc.health import Check
 
-PROMISED = 1.0
-"""Seconds."""
+PROMISED = 5.0
+"""Seconds: one, and what a busy machine adds. It waits for nobody but the database, and is told or asks by itself."""
 UNLIMITED = LimitNumbers(None, 0)
 
 

@@ -391,13 +391,16 @@ def test_hard_filters_take_milliseconds(text: str) -> None:
         except InvalidFields:
             pass
         took.append(time.process_time() - began)
-    assert min(took) < 0.02
+    assert min(took) < 0.05
 
 
 def test_a_filter_far_too_long_is_not_looked_at() -> None:
-    began = time.process_time()
-    assert "at most 1,024" in refusal('"' * 4_000_000)
-    assert time.process_time() - began < 0.2
+    took = []
+    for _ in range(3):
+        began = time.process_time()
+        assert "at most 1,024" in refusal('"' * 4_000_000)
+        took.append(time.process_time() - began)
+    assert min(took) < 0.2
 
 
 ORDERS = [

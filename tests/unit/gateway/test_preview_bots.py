@@ -134,9 +134,12 @@ def test_only_the_user_agent_counts() -> None:
 @pytest.mark.parametrize("filler", ["x", "bo", "page ", "cubot ", "+http:/", "compatible;", " "])
 def test_a_long_user_agent_is_looked_at_in_part(filler: str) -> None:
     long = filler * (100_000 // len(filler))
-    started = time.perf_counter()
-    assert not is_preview_bot(headers(("user-agent", f"{long} Twitterbot/1.0")))
-    assert time.perf_counter() - started < 0.1
+    took = []
+    for _ in range(3):
+        began = time.process_time()
+        assert not is_preview_bot(headers(("user-agent", f"{long} Twitterbot/1.0")))
+        took.append(time.process_time() - began)
+    assert min(took) < 0.1
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from gateway.rules import LinkRules
 from gateway.transactions import Reply, Transactions
 from tests.support.identities import as_owner
 from tests.support.memory_storage import NOW, MemoryStorage
+from waypost.errors import InvalidFields
 from waypost.model import DEFAULT_WORKSPACE, IdempotencyKey, LimitDecision, LimitEntry, Link
 
 CALLER = Caller(as_owner(), DEFAULT_WORKSPACE, "call-1")
@@ -112,3 +113,13 @@ class World:
         link = self.answers[int(answer)]
         assert isinstance(link, Link)
         return link
+
+
+def wanted(url: str = URL, alias: str = "") -> CreateLink:
+    """What a batch asks for, of one link."""
+    return CreateLink(Content(url), alias)
+
+
+def fields_of(error: InvalidFields) -> list[str]:
+    """The fields that a refusal names."""
+    return [violation.field for violation in error.violations]

@@ -141,7 +141,7 @@ async def test_a_stop_between_two_starts_ends_the_waiting(stage: Callable[..., S
     it.child._restarts = Backoff(base=60, cap=60, floor=60)
     await it.until(State.RESTARTING)
     await it.child.stop(asyncio.Event())
-    await asyncio.wait_for(it.run, 5)
+    await asyncio.wait_for(it.run, 20)
 
 
 async def test_preparation_precedes_every_start(stage: Callable[..., Stage]) -> None:

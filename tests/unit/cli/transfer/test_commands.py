@@ -261,7 +261,7 @@ async def test_killed_again_and_again_it_makes_each_link_once(
 ) -> None:
     kutt(tmp_path, 2000)
     command = ("import", "links.csv", "--batch-size", "10", *options)
-    for arrivals in (1, 2, 5, 20, 21, 60, 120):
+    for arrivals in (1, 5, 21, 120):
         process = await start(served, *command, cwd=tmp_path)
         await until(lambda wanted=arrivals: len(server.arrivals) >= wanted)  # type: ignore[misc]
         process.kill()
