@@ -41,6 +41,8 @@ def section(name: str, content: dict[str, Any] | None) -> str:
     tables = [table_of(rows)] if rows else []
     if facts := list(_flat({name: value for name, value in content.items() if name not in ("rows", "environment")})):
         tables.append(_table(["", ""], facts))
+    if "target_ratio" in content:
+        tables.append("\n".join(_core_verdicts(content)))
     return "\n\n".join(tables) or _NOT_MEASURED
 
 
@@ -89,6 +91,22 @@ def _verdict(row: dict[str, Any], target: float) -> str:
     p99 = row["latency_us"]["p99"]["median"]
     met = "met" if p99 < target else "**missed**"
     return f"- {row['load']}: p99 {p99 / 1000:.2f} ms, target below {target / 1000:g} ms: {met}"
+
+
+def _core_verdicts(content: dict[str, Any]) -> Iterator[str]:
+    """Whether the core is as much quicker than the fastest library, and its loop as quick, as they shall be."""
+    spent = [(row["load"], row["called"], row["ns a decision"]["median"]) for row in content["rows"]]
+    ratio, most = content["target_ratio"], content["target_ns"]
+    for place, called, own in spent:
+        if "loop" in called:
+            met = "met" if own <= most else "**missed**"
+            yield f"- {place}, {called}: {own:.0f} ns, target at most {most} ns: {met}"
+        elif called.startswith("Waypost"):
+            others = [ns for its_place, name, ns in spent if its_place == place and not name.startswith("Waypost")]
+            if others:
+                times = min(others) / own
+                met = "met" if times >= ratio else "**missed**"
+                yield f"- {place}, {called}: {times:.1f} times, target at least {ratio} times: {met}"
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[list[str]]:

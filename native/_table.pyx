@@ -1,4 +1,4 @@
-"""The compiled twin of `native.table`: the same answers, from memory that is bounded to the byte.
+"""The compiled twin of `native.table`: the same answers, from bounded memory.
 
 An entry has 48 bytes, and there are 5 slots for each 4 counters: 62 bytes a counter, which become real as they are
 used. Each different limit that counters are held to takes some 300 bytes more, as long as one is: few where rules say

@@ -167,10 +167,6 @@ class Checker:
             verdict = without_store(
                 strict, told, lambda questions, others: self._table.decide(questions, self._clock_us(), others)
             )
-        except BaseException:
-            # Above all who asked has gone: no answer was given, so nothing here was spent.
-            local.abandon()
-            raise
         decisions = joined(len(asked), here, local.settle(admitted=verdict.admitted))
         decisions = joined(len(asked), there, verdict.decisions, decisions)
         return result(matches, asked, decisions, verdict.admitted, degraded)

@@ -59,11 +59,6 @@ class LocalPart:
         settled = joined(self._count, self._places, decisions)
         return joined(self._count, self._later_places, self._looked(now_us), settled)
 
-    def abandon(self) -> None:
-        """Gives back what was charged to a request that nobody waits for any more."""
-        if self._count and self._verdict.admitted:
-            self._refund(self._clock_us())
-
     def _refund(self, now_us: int) -> None:
         seen = self._table.look(self._charged, now_us)
         self._table.take(refunds(self._charged, self._verdict, seen, self._charged_us, now_us), now_us)

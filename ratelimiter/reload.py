@@ -47,7 +47,7 @@ class RuleWatch:
         self._interval = interval
         self._judged = judged
         self._log = structlog.get_logger()
-        self._asked = False
+        self._asked = self._owed = False
         self._wake = asyncio.Event()
         # Before the files are read: what changes meanwhile is seen later.
         self._known = self._last = fingerprint(folder)
@@ -79,9 +79,11 @@ class RuleWatch:
         # In a thread: a file system may be far away.
         found = await asyncio.to_thread(fingerprint, self._folder)
         at_rest, self._last = found == self._last, found
-        changed = at_rest and found != self._known
-        if (asked or changed) and not await self._reload(found, say=asked) and asked:
-            self._asked = True
+        changed = at_rest and (found != self._known or self._owed)
+        if asked or changed:
+            say = asked or self._owed
+            # What changed while it was read is read again once it lies still, and whoever asked is told then.
+            self._owed = not await self._reload(found, say=say) and say
 
     async def _reload(self, found: Fingerprint, *, say: bool) -> bool:
         """Reads the folder, which looks like `found`, and puts it in force or notes what is wrong; whether it could.

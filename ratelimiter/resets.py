@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import structlog
 
 from ratelimiter.handlers import Checker
@@ -29,10 +31,13 @@ class Resets:
         forgotten if it is the database that does not answer.
         """
         validate(request)
-        descriptors = "; ".join(
-            ",".join(f"{entry.key}={entry.value}" for entry in descriptor.entries) for descriptor in request.descriptors
+        # As JSON, in which no value can look like another descriptor.
+        descriptors = json.dumps(
+            [[[entry.key, entry.value] for entry in descriptor.entries] for descriptor in request.descriptors],
+            ensure_ascii=False,
         )
-        details = {"domain": request.domain, "descriptors": descriptors}
+        count = str(len(request.descriptors))
+        details = {"domain": request.domain, "descriptors": descriptors, "descriptor_count": count}
         if request.owner:
             details["workspace_id"] = request.owner
         if self._audit is not None:
@@ -48,10 +53,14 @@ class Resets:
             # None: the store has not said.
             structlog.get_logger().info(
                 "limit_reset",
-                **details | {"descriptors": descriptors[:MAX_LOGGED]},
+                **details | {"descriptors": _shortened(descriptors)},
                 counters=counters,
                 principal=caller.identity.principal,
                 address=caller.identity.address,
                 correlation_id=caller.correlation_id,
             )
         return counters
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_LOGGED else text[: MAX_LOGGED - 1] + "…"

@@ -20,9 +20,9 @@ import yaml
 MAX_KEYS = 1000
 """Of one mapping, after merges."""
 
-_UNLIKE = re.compile("^(?! *#).*[\t?!\ufeff]|\r(?!\n)|[\x85\u2028\u2029]", re.MULTILINE)
-"""What libyaml takes where PyYAML does not, or otherwise: tabs, marks of keys, of tags and of byte order, outside of
-comments; and ends of lines that a comment may seem to have inside."""
+_UNLIKE = re.compile("^(?! *#).*(?:[\t?!\ufeff]|[|>][-+0-9]*#)|\r(?!\n)|[\x85\u2028\u2029]", re.MULTILINE)
+"""What libyaml takes where PyYAML does not, or otherwise: tabs, marks of keys, of tags and of byte order, and blocks of
+text whose mark runs into a comment, outside of comments; and ends of lines that a comment may seem to have inside."""
 
 
 def parse_yaml(text: str) -> object:

@@ -56,7 +56,8 @@ async def test_a_frozen_database(data: Path) -> None:
     env = {"WAYPOST_GATEWAY_DATABASE_POOL": str(POOL)}
     async with running_mesh(data, env) as mesh:
         links = await make_links(mesh, 20)
-        async with Load(mesh, creates=10, redirects=50, links=links) as load:
+        # Few enough that a slow machine, too, has time to spare.
+        async with Load(mesh, creates=6, redirects=20, links=links) as load:
             await load.more(20, Kind.CREATE)
             began = time.monotonic()
             async with _frozen(mesh), _asked_what_needs_nothing(mesh) as others:
@@ -71,7 +72,7 @@ async def test_a_frozen_database(data: Path) -> None:
             await load.end()
         window = Window(began, healed)
         machine = _quick_share([seconds for at, seconds in others if at > began + SETTLED_SECONDS])
-        for kind in Kind:
+        for kind in (Kind.REDIRECT, Kind.CREATE):
             report = load.log.report(kind, window)
             last = max(0.0, report.recovered_after - (thawed - began))
             settled = [a.seconds for a in load.log.of(kind) if began + SETTLED_SECONDS < a.began < thawed]
@@ -81,8 +82,9 @@ async def test_a_frozen_database(data: Path) -> None:
             assert report.wrong == 0
             assert report.failed_outside == 0, load.log.failures(kind)[-3:]
             # Nobody waits for the database. On a busy machine everybody waits for their turn, and these for more turns
-            # than what needs nothing.
+            # than what needs nothing; creates for more than redirects.
             assert quick >= QUICK_SHARE * machine**2
+            machine = min(machine, quick)
         assert not load.log.failures(Kind.REDIRECT), load.log.failures(Kind.REDIRECT)[:3]
         # The first look-ups wait for the time limit of a read, half of a second, and no longer.
         slowest = max(a.seconds for a in load.log.of(Kind.REDIRECT) if a.began < thawed)

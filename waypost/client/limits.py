@@ -111,7 +111,10 @@ class Limits(Service["RateLimitServiceAsyncStub"]):
     async def _all_rules(self, domain: str, timeout: float | None) -> LimitRules:
         first = page = await self.rules_page(domain, page_size=MAX_PAGE_SIZE, timeout=timeout)
         rules = list(page.rules)
-        while token := page.next_page_token:
+        seen: set[str] = set()
+        # A server that goes round in circles is none of ours.
+        while (token := page.next_page_token) and token not in seen:
+            seen.add(token)
             page = await self.rules_page(domain, page_size=MAX_PAGE_SIZE, page_token=token, timeout=timeout)
             rules += page.rules
         return replace(first, rules=tuple(rules), next_page_token="")

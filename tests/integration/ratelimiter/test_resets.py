@@ -19,7 +19,7 @@ RULES = "domain: shop\ndescriptors: [{key: k, rate_limit: {unit: year, requests_
 RESET = pb.ResetRequest(
     domain="shop", descriptors=[pb.RateLimitDescriptor(entries=[pb.RateLimitEntry(key="k", value="a")])]
 )
-DETAILS = {"domain": "shop", "descriptors": "k=a"}
+DETAILS = {"domain": "shop", "descriptors": '[[["k", "a"]]]', "descriptor_count": "1"}
 
 
 @pytest.fixture

@@ -120,7 +120,10 @@ async def test_policies_are_exactly_these(owner: asyncpg.Connection) -> None:
         assert "waypost_api" not in roles
     row = found["audit_log", "overrides"]
     assert (row["roles"], row["cmd"], row["permissive"]) == (["waypost_limiter"], "INSERT", "PERMISSIVE")
-    assert (row["qual"], row["with_check"]) == (None, "(action ~~ 'override.%'::text)")
+    assert (row["qual"], row["with_check"]) == (
+        None,
+        "((action ~~ 'override.%'::text) OR (action = 'limit.reset'::text))",
+    )
     row = found["click_budgets", "own_link"]
     assert (row["roles"], row["cmd"], row["permissive"]) == (["waypost_api"], "INSERT", "RESTRICTIVE")
 

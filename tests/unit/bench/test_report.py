@@ -89,3 +89,23 @@ def test_parts_measured_apart_from_each_other_are_told_apart() -> None:
     text = page(dict.fromkeys(PARTS) | {"redis": earlier, "envoyproxy": later})
     assert "| date | 2026-11-22 10:00 UTC to 2026-11-22 11:00 UTC |" in text
     assert "| Python | 3.11.7; 3.12.1 |" in text
+
+
+def test_the_core_is_held_to_its_targets() -> None:
+    def row(called: str, nanoseconds: float) -> dict[str, Any]:
+        return {"load": "one key", "called": called, "ns a decision": figure([nanoseconds])}
+
+    rows = [
+        row("Waypost, allow", 100),
+        row("Waypost, spend", 101),
+        row("limits", 2500),
+        row("Waypost, compiled loop, fixed window", 100),
+        row("Waypost, compiled loop, token bucket", 101),
+    ]
+    text = section("limiter-core", {"target_ratio": 25, "target_ns": 100, "rows": rows})
+    assert text.splitlines()[-4:] == [
+        "- one key, Waypost, allow: 25.0 times, target at least 25 times: met",
+        "- one key, Waypost, spend: 24.8 times, target at least 25 times: **missed**",
+        "- one key, Waypost, compiled loop, fixed window: 100 ns, target at most 100 ns: met",
+        "- one key, Waypost, compiled loop, token bucket: 101 ns, target at most 100 ns: **missed**",
+    ]

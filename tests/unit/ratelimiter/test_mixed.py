@@ -107,26 +107,6 @@ def test_where_nobody_else_spends_a_refused_request_costs_nothing(later_us: int)
         assert waits[0] == waits[1]
 
 
-def test_a_request_that_nobody_waits_for_costs_nothing() -> None:
-    for limit in (
-        bucket(10, 10),
-        Limit(Algorithm.FIXED_WINDOW, 10, SECOND_US),
-        Limit(Algorithm.SLIDING_WINDOW, 10, SECOND_US),
-    ):
-        world = World(limit)
-        world.spend(2)
-        part = world.charge(3, 1)
-        assert world.left == 4
-        part.abandon()
-        assert world.left == 8
-        refused = world.charge(9)
-        refused.abandon()
-        assert world.left == 8
-        giving = world.charge(-1)
-        giving.abandon()
-        assert world.left == 8
-
-
 gaps = st.one_of(st.integers(0, 5), st.integers(0, 2 * SECOND_US))
 
 

@@ -289,8 +289,31 @@ async def test_a_folder_that_changes_while_it_is_read_is_read_again_for_who_aske
     watch.ask()
     await watch.look()
     assert watch.book.generation == 1
+    # Not at once: it may go on changing, and each reading costs seconds where files are large.
+    await watch.look()
+    assert watch.book.generation == 1
     await watch.look()
     assert (watch.book.generation, limit(watch)) == (2, 3000)
+
+
+async def test_who_asked_while_it_changed_is_told_what_is_wrong_once_it_lies_still(
+    folder: Path, watch: RuleWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "d.yaml").write_text("domain: d\nspec: 1\n")
+    await settle(watch)
+    load = watch._load
+
+    def meanwhile() -> Rules:
+        monkeypatch.undo()
+        (folder / "e.yaml").write_text(text(1).replace("domain: d", "domain: e"))
+        return load()
+
+    monkeypatch.setattr(watch, "_load", meanwhile)
+    with structlog.testing.capture_logs() as log:
+        watch.ask()
+        for _ in range(4):
+            await watch.look()
+    assert [line["event"] for line in log] == ["rules refused"]
 
 
 async def test_asking_does_not_wait_for_the_next_look(folder: Path) -> None:

@@ -310,7 +310,8 @@ async def test_who_resets_is_noted(audited: bool) -> None:
         assert (await serving.stub.Reset(reset, metadata=call)).counters == 1
         details = {
             "domain": "other",
-            "descriptors": "address=192.0.2.7; route=a,key=b",
+            "descriptors": '[[["address", "192.0.2.7"]], [["route", "a"], ["key", "b"]]]',
+            "descriptor_count": "2",
             "workspace_id": workspace_id,
         }
         (line,) = serving.service.log.of("limit_reset")
