@@ -179,16 +179,23 @@ class Link:
         finally:
             for task in tasks:
                 task.cancel()
-            # What ended one of them is what lost the connection.
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-            if self._connection is connection:
-                reason = next((_reason_of(r) for r in results if isinstance(r, Exception)), "connection lost")
-                if self._sent:
-                    self._breaker.failure()
-                self.drop(reason)
-                self._failed(reason)
-            else:
-                abort(connection)
+            results: Sequence[object] = ()
+            try:
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                # Also if this is told to end just now.
+                self._leave(connection, results)
+
+    def _leave(self, connection: AbstractConnection, results: Sequence[object]) -> None:
+        """Closes a connection; `results`: what ended those who sent and read on it."""
+        if self._connection is not connection:
+            abort(connection)  # dropped before
+            return
+        reason = next((_reason_of(r) for r in results if isinstance(r, Exception)), "connection lost")
+        if self._sent:
+            self._breaker.failure()
+        self.drop(reason)
+        self._failed(reason)
 
     async def _send(self, connection: AbstractConnection, sent: deque[_Call]) -> None:
         while True:

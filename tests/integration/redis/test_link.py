@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -63,6 +64,47 @@ async def test_it_ends_when_told_to_though_the_driver_forgets_that_it_was(server
     running.cancel()
     await asyncio.wait([running], timeout=10)
     assert running.cancelled()
+
+
+async def test_who_is_told_to_end_while_a_connection_is_being_lost_leaves_none_open(server: RedisServer) -> None:
+    lingering, release = asyncio.Event(), asyncio.Event()
+
+    class Lingering(Connection):
+        """Sending does not end at once when it is told to."""
+
+        async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+            if b"LINGER" not in b"".join(command):
+                await super().send_packed_command(command, check_health)
+                return
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                lingering.set()
+                await release.wait()
+                raise
+
+    connections: list[Connection] = []
+
+    async def connect() -> Connection:
+        connections.append(Lingering(host="127.0.0.1", port=server.port))
+        return connections[-1]
+
+    link = Link(connect, connect_timeout=5.0, capacity=100)
+    running = asyncio.create_task(link.run())
+    deadline = asyncio.get_running_loop().time() + 60
+    await link.execute(b"ECHO", b"before", deadline=deadline)
+    lost = asyncio.create_task(link.execute(b"LINGER", deadline=deadline))
+    await until(lambda: link._sent != deque())
+    await asyncio.to_thread(server.execute, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    await lingering.wait()
+    running.cancel()
+    await asyncio.sleep(0)
+    release.set()
+    await asyncio.wait([running, lost], timeout=10)
+    assert running.cancelled()
+    assert isinstance(lost.exception(), StoreUnavailable)
+    (connection,) = connections
+    assert not connection.is_connected
 
 
 class _SlowWay:
