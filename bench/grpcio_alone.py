@@ -1,6 +1,6 @@
 """A grpcio server that says OK to whatever it is asked, and does nothing else: what the control port stands on.
 
-`python -m bench.grpcio_alone PORT`. Its answer is made once, and as long as the rate limiter's for one descriptor.
+`python -m bench.grpcio_alone PORT`. Its answer is made once, about as long as the rate limiter's for one descriptor.
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ class LocalPart:
         if admitted:
             self._table.take(self._later, now_us)
         elif self._verdict.admitted:
-            self._refund(now_us)
+            seen = self._table.look(self._charged, now_us)
+            self._table.take(refunds(self._charged, self._verdict, seen, self._charged_us, now_us), now_us)
             after = self._table.look(self._charged, now_us)
             # What refused by itself was not charged, and stands.
             decisions = tuple(
@@ -58,10 +59,6 @@ class LocalPart:
             )
         settled = joined(self._count, self._places, decisions)
         return joined(self._count, self._later_places, self._looked(now_us), settled)
-
-    def _refund(self, now_us: int) -> None:
-        seen = self._table.look(self._charged, now_us)
-        self._table.take(refunds(self._charged, self._verdict, seen, self._charged_us, now_us), now_us)
 
     def _looked(self, now_us: int) -> tuple[Decision, ...]:
         looked = self._table.look(self._later, now_us) if self._later else ()

@@ -1,21 +1,19 @@
 """The rules in force, a page at a time: what ListRules is asked, its page tokens, and how much a page holds.
 
-Inside of a token's seal: version (1 byte), a digest of the domain that was asked for (8 bytes), the version of the
-rules (8 bytes), and how many rules came before (4 bytes).
+The place in a token is the version of the rules (8 bytes), and how many rules came before (4 bytes).
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 
 from ratelimiter.convert import to_rule
+from ratelimiter.domain_tokens import seal_place, unseal_place
 from ratelimiter.rulebook import RuleBook
 from ratelimiter.rules import VERSION_BYTES, Rules
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.convert import timestamp
 from waypost.errors import FieldViolation, InvalidFields
-from waypost.page_tokens import refuse, seal, unseal
 
 DEFAULT_PAGE_SIZE = 500
 MAX_PAGE_SIZE = 5000
@@ -25,9 +23,7 @@ AT_ONCE = 100
 """So many rules are put into a page before others get a turn."""
 
 _KIND = 10
-_DOMAIN_BYTES = 8
-_PLACE_BYTES = 4
-_BYTES = 1 + _DOMAIN_BYTES + VERSION_BYTES + _PLACE_BYTES
+_COUNT_BYTES = 4
 
 
 async def page_of(book: RuleBook, request: pb.ListRulesRequest) -> pb.ListRulesResponse:
@@ -54,25 +50,17 @@ async def page_of(book: RuleBook, request: pb.ListRulesRequest) -> pb.ListRulesR
 
 def encode(domain: str, rules: Rules, place: int) -> str:
     """The token for the page that begins behind `place` rules of the domain."""
-    return seal(bytes([_KIND]) + _binding(domain) + rules.version + place.to_bytes(_PLACE_BYTES, "big"))
+    return seal_place(_KIND, domain, rules.version + place.to_bytes(_COUNT_BYTES, "big"))
 
 
 def decode(token: str, domain: str, rules: Rules) -> int:
     """How many rules came before. Raises `InvalidFields` for the field `page_token`."""
-    body = unseal(token)
-    if len(body) != _BYTES or body[0] != _KIND:
-        refuse()
-    binding, rest = body[1 : 1 + _DOMAIN_BYTES], body[1 + _DOMAIN_BYTES :]
-    if binding != _binding(domain):
-        raise InvalidFields.one(
-            "page_token",
-            "came with another domain: send that of the page before, or leave the token out to begin anew",
-        )
-    if rest[:VERSION_BYTES] != rules.version:
+    place = unseal_place(token, _KIND, domain, VERSION_BYTES + _COUNT_BYTES)
+    if place[:VERSION_BYTES] != rules.version:
         raise InvalidFields.one(
             "page_token", "came with other rules than are in force now: leave the token out to begin anew"
         )
-    return int.from_bytes(rest[VERSION_BYTES:], "big")
+    return int.from_bytes(place[VERSION_BYTES:], "big")
 
 
 def _read(request: pb.ListRulesRequest, rules: Rules) -> tuple[int, int]:
@@ -90,7 +78,3 @@ def _read(request: pb.ListRulesRequest, rules: Rules) -> tuple[int, int]:
     if violations:
         raise InvalidFields(violations)
     return min(request.page_size, MAX_PAGE_SIZE) or DEFAULT_PAGE_SIZE, start
-
-
-def _binding(domain: str) -> bytes:
-    return hashlib.blake2b(domain.encode(), digest_size=_DOMAIN_BYTES, person=b"waypost rules").digest()

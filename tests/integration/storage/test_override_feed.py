@@ -28,7 +28,7 @@ from waypost.errors import DependencyUnavailable
 from waypost.overrides import LimitUnit, LiveOverride, NewOverride, OverrideNumbers
 from waypost.rpc.health import Check
 
-PROMISED = 5.0
+PATIENCE = 5.0
 """Seconds: one, and what a busy machine adds. It waits for nobody but the database, and is told or asks by itself."""
 UNLIMITED = LimitNumbers(None, 0)
 
@@ -49,7 +49,7 @@ class Replica:
     def find(self, override: NewOverride) -> LimitNumbers | None:
         return self.live.find(override.domain, override.entries)
 
-    async def sees(self, override: NewOverride, numbers: LimitNumbers | None, seconds: float = PROMISED) -> None:
+    async def sees(self, override: NewOverride, numbers: LimitNumbers | None, seconds: float = PATIENCE) -> None:
         await until(lambda: self.find(override) == numbers, seconds)
 
 
@@ -184,8 +184,8 @@ async def test_an_override_ends_by_the_databases_clock(database: Database, owner
             await replica.sees(new(), LimitNumbers(10, 60_000_000), seconds=10)
             await owner.execute("UPDATE limit_overrides SET expires_at = clock_timestamp() + INTERVAL '0.2 s'")
             # Nobody tells of its end, and nobody needs to.
-            await until(lambda: replica.told == 2, PROMISED)
-            await until(lambda: replica.live.count() == 0, PROMISED)
+            await until(lambda: replica.told == 2, PATIENCE)
+            await until(lambda: replica.live.count() == 0, PATIENCE)
             assert (replica.told, replica.find(new())) == (2, None)
 
 
@@ -239,7 +239,7 @@ async def test_a_server_that_is_away_leaves_the_last_ones_in_force_and_health_sa
                 assert live.find("shop", new().entries) == LimitNumbers(10, 60_000_000)
                 await asyncio.to_thread(server.start)
                 await until(lambda: accepts(store, new(numbers=None)))
-                await until(lambda: live.find("shop", new().entries) == UNLIMITED, PROMISED)
+                await until(lambda: live.find("shop", new().entries) == UNLIMITED, PATIENCE)
                 await check.probe()
                 assert not task.done()
             finally:
