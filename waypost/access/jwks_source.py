@@ -39,7 +39,7 @@ class JwksSource:
     """Keeps the keys of a document up to date; those that were read last stay in force while it is not to be had.
 
     `run` is the background task; `refresh` is for who meets a key that is not known. Both read through one door, one at
-    a time: who comes while a read is under way waits for that one.
+    a time: who comes while a read is under way waits for that one first.
     """
 
     def __init__(self, reader: Reader, pace: Pace) -> None:
@@ -74,12 +74,19 @@ class JwksSource:
 
         Waits for its end, or for that of a read that is under way, but never longer than `WAIT_SECONDS`.
         """
+        deadline = time.monotonic() + WAIT_SECONDS
+        if self._reading is not None:
+            before = self._keys
+            await asyncio.wait([self._reading], timeout=WAIT_SECONDS)
+            # A read that found nothing new may have asked before the key was published.
+            if self._keys is not before:
+                return
+        now = time.monotonic()
         if self._reading is None:
-            now = time.monotonic()
             if now - self._asked_at < self._pace.soonest:
                 return
             self._asked_at = now
-        await asyncio.wait([self._begin()], timeout=WAIT_SECONDS)
+        await asyncio.wait([self._begin()], timeout=max(0.0, deadline - now))
 
     async def check(self) -> None:
         """Raises `ConnectionError` while the document cannot be read; for the service's health."""

@@ -36,6 +36,7 @@ from waypost.errors import Unauthenticated
 BRISK = Pace(every=0.02, soonest=0.0, retry=Backoff(base=0.02, cap=0.02, floor=0.02))
 LAZY = Pace(every=3600, soonest=3600, retry=Backoff(base=3600, cap=3600, floor=3600))
 FIRST, SECOND = made.jwks(public_jwk("P-256", "first")), made.jwks(public_jwk("P-256", "second"))
+BOTH = made.jwks(public_jwk("P-256", "first"), public_jwk("P-256", "second"))
 
 
 @pytest_asyncio.fixture
@@ -369,9 +370,30 @@ class TestPace:
             verifier = TokenVerifier(source, old.rules)
             assert await verifier.verify(old.token())
             # The issuer signs with a key at the very moment in which it publishes it.
-            server.says(made.jwks(public_jwk("P-256", "first"), public_jwk("P-256", "second")))
+            server.says(BOTH)
             assert await verifier.verify(new.token())
             assert await verifier.verify(old.token())
+
+    async def test_a_read_that_asked_too_early_is_not_the_last_word(self, server: WebServer) -> None:
+        old, new = Issuer(kid="first"), Issuer(kid="second")
+        release = asyncio.Event()
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            asked = len(server.requests)
+            if asked == 2:
+                await release.wait()
+            # What the issuer published when it was asked, however late it arrives.
+            writer.write(whole(FIRST if asked <= 2 else BOTH))
+
+        server.answer = answer
+        async with running(JwksSource(UrlReader(server.url), Pace(every=0.01, soonest=60, retry=LAZY.retry))) as source:
+            await until(lambda: len(server.requests) == 2)
+            verifier = TokenVerifier(source, old.rules)
+            async with asyncio.TaskGroup() as group:
+                calls = [group.create_task(verifier.verify(new.token())) for _ in range(50)]
+                await asyncio.sleep(0)
+                release.set()
+            assert {call.result().subject for call in calls} == {"ada"}
 
     async def test_the_end_of_the_task_ends_the_fetch(self, server: WebServer) -> None:
         async def dawdle(writer: asyncio.StreamWriter) -> None:
