@@ -1,0 +1,280 @@
+"""Whoever asks for too much is refused, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+
+import pytest
+
+from tests.integration.h2.echo import Echo, echo
+from tests.integration.h2.wire import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    ENHANCE_YOUR_CALM,
+    HEADERS,
+    PING,
+    PRIORITY,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Wire,
+    frame,
+    message,
+    wire,
+)
+from tests.support.waiting import until
+
+MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_HEADER_LIST_SIZE = 3, 4, 6
+REFUSED_STREAM = 7
+
+
+async def well(server: Echo) -> bool:
+    """Whether others are served."""
+    async with wire(server.port) as connection:
+        return (await connection.answer(connection.call())).body == message(b"hi")
+
+
+async def test_bounds_are_told() -> None:
+    with echo(max_streams=7, max_header_bytes=1234, max_message_bytes=100_000) as server:
+        async with wire(server.port) as connection:
+            await connection.answer(connection.call())
+    assert connection.settings == {
+        MAX_CONCURRENT_STREAMS: 7,
+        INITIAL_WINDOW_SIZE: 100_005,
+        MAX_HEADER_LIST_SIZE: 1234,
+    }
+
+
+async def test_connections() -> None:
+    with echo(max_connections=2) as server:
+        async with wire(server.port) as first, wire(server.port) as second, wire(server.port) as third:
+            for connection in (first, second):
+                assert (await connection.answer(connection.call())).status == 0
+            await third.until_closed()
+            assert server.stats()["cap_connections"] == 1
+        await until(lambda: server.stats()["connections"] == 0)
+        assert await well(server)
+
+
+async def test_streams() -> None:
+    with echo(max_streams=2) as server:
+        async with wire(server.port) as connection:
+            # Until it has said that it knows of the bound, the server may not hold it to that.
+            await connection.answer(connection.call())
+            for _ in range(2):
+                connection.call(path="/test.Echo/Held")
+            third = await connection.answer(connection.call())
+        assert third.reset == REFUSED_STREAM
+
+
+@pytest.mark.parametrize("name", ["some", "some-bin"])
+async def test_metadata(name: str) -> None:
+    with echo(max_header_bytes=1000) as server:
+        async with wire(server.port) as connection:
+            fits = await connection.answer(connection.call(b"", (name, "A" * 600)))
+            over = await connection.answer(connection.call(b"", (name, "A" * 1000)))
+            many = await connection.answer(connection.call(b"", *((f"x{index}", "") for index in range(40))))
+            again = await connection.answer(connection.call())
+        assert [answer.status for answer in (fits, over, many, again)] == [0, 8, 8, 0]
+        assert "metadata" in over.text
+        assert server.stats()["cap_headers"] == 2
+
+
+async def test_fields_that_never_end() -> None:
+    with echo(message_ms=300) as server:
+        async with wire(server.port) as connection:
+            block = connection.block([("a", "b" * 100)])
+            connection.send(frame(HEADERS, 0, 1, block))
+            await connection.until_closed()
+        assert server.stats()["cap_slow_message"] == 1
+        assert await well(server)
+
+
+async def test_a_flood_of_continuations() -> None:
+    with echo() as server:
+        async with wire(server.port) as connection:
+            connection.send(frame(HEADERS, 0, 1, connection.block([("a", "b")])))
+            connection.send(frame(CONTINUATION, 0, 1, b"") * 10_000)
+            await connection.until_closed()
+        assert await well(server)
+
+
+async def test_messages() -> None:
+    with echo(max_message_bytes=1000) as server:
+        async with wire(server.port) as connection:
+            fits = await connection.answer(connection.call(b"x" * 1000))
+            over = await connection.answer(connection.call(b"x" * 1001))
+            stream = connection.head()
+            connection.data(stream, struct.pack(">BI", 0, 2**32 - 1), end=False)
+            huge = await connection.answer(stream)
+        assert (fits.status, over.status, huge.status) == (0, 8, 8)
+        assert over.text == "the message has 1001 bytes, at most 1000 are taken"
+        assert server.stats()["cap_message"] == 2
+
+
+async def test_calls_in_flight() -> None:
+    with echo(max_in_flight=3) as server:
+        async with wire(server.port) as connection:
+            held = [connection.call(path="/test.Echo/Held") for _ in range(3)]
+            await until(lambda: server.stats()["in_flight"] == 3)
+            assert (await connection.answer(connection.call())).status == 8
+            # What is answered at once is in nobody's way.
+            assert (await connection.answer(connection.call(path="/test.Echo/Compiled"))).status == 0
+            connection.send(frame(RST_STREAM, 0, held[0], b"\0\0\0\x08"))
+            await until(lambda: server.stats()["in_flight"] == 2)
+            assert (await connection.answer(connection.call())).status == 0
+        assert server.stats()["cap_in_flight"] == 1
+
+
+async def test_what_all_calls_hold() -> None:
+    with echo(max_waiting_bytes=200_000, max_message_bytes=65_536) as server:
+        async with wire(server.port) as connection:
+            part = message(b"x" * 65_536)[:-1]
+            streams = [connection.head() for _ in range(8)]
+            for stream in streams:
+                for start in range(0, len(part), 16_384):
+                    connection.data(stream, part[start : start + 16_384], end=False)
+            while not any(connection.answers[stream].ended for stream in streams):
+                await connection.receive()
+            assert server.stats()["cap_waiting"] >= 1
+        await until(lambda: server.stats()["waiting_bytes"] == 0)
+        assert await well(server)
+
+
+@pytest.mark.parametrize(
+    ("bound", "flood"),
+    [
+        ("max_pings", frame(PING, payload=b"12345678") * 50),
+        ("max_pings", frame(PRIORITY, 0, 3, b"\0\0\0\0\x10") * 50),
+        ("max_settings", frame(SETTINGS) * 50),
+    ],
+    ids=["pings", "priorities", "settings"],
+)
+async def test_floods_of_frames(bound: str, flood: bytes) -> None:
+    with echo(**{bound: 10}) as server:
+        async with wire(server.port) as connection:
+            connection.send(flood)
+            await connection.until_closed()
+        assert connection.goaway[-1][1] == ENHANCE_YOUR_CALM
+        assert server.stats()[f"cap_{bound.removeprefix('max_')}"] == 1
+        assert await well(server)
+
+
+async def test_empty_frames() -> None:
+    with echo(max_pings=10) as server:
+        async with wire(server.port) as connection:
+            stream = connection.head()
+            connection.send(frame(DATA, 0, stream) * 50)
+            await connection.until_closed()
+        assert connection.goaway[-1][1] == ENHANCE_YOUR_CALM
+
+
+async def test_rapid_resets() -> None:
+    with echo(max_resets=20) as server:
+        async with wire(server.port) as connection:
+            for _ in range(200):
+                stream = connection.call(path="/test.Echo/Held")
+                connection.send(frame(RST_STREAM, 0, stream, b"\0\0\0\x08"))
+            await connection.until_closed()
+        assert connection.goaway[-1][1] == ENHANCE_YOUR_CALM
+        assert server.stats()["cap_resets"] == 1
+        await until(lambda: server.stats()["in_flight"] == 0)
+        assert await well(server)
+
+
+@pytest.mark.parametrize("said", [b"", b"PRI", b"GET / HTTP/1.1\r\n"])
+async def test_connections_without_calls_are_closed(said: bytes) -> None:
+    with echo(idle_ms=200) as server:
+        async with Wire(server.port) as connection:
+            connection.send(said)
+            await connection.until_closed()
+        assert await well(server)
+
+
+async def test_an_idle_connection_is_told_before_it_is_closed() -> None:
+    with echo(idle_ms=200) as server:
+        async with wire(server.port) as connection:
+            await connection.answer(connection.call())
+            await connection.until_closed()
+        assert connection.goaway[-1][1] == 0
+        assert server.stats()["cap_idle"] == 1
+
+
+async def test_pings_do_not_keep_a_connection() -> None:
+    with echo(idle_ms=300) as server:
+        async with wire(server.port) as connection:
+
+            async def ping() -> None:
+                while True:
+                    connection.send(frame(PING, payload=b"12345678"))
+                    await asyncio.sleep(0.02)
+
+            pinging = asyncio.create_task(ping())
+            await connection.until_closed()
+            pinging.cancel()
+        assert connection.pongs > 1
+
+
+async def test_a_message_that_does_not_come() -> None:
+    with echo(message_ms=200) as server:
+        async with wire(server.port) as connection:
+            stream = connection.head()
+            connection.data(stream, message(b"never whole")[:-1], end=False)
+            answer = await connection.answer(stream)
+            # Others on the same connection are served.
+            assert (await connection.answer(connection.call())).status == 0
+        assert (answer.status, answer.text) == (3, "no message")
+        assert server.stats()["cap_slow_message"] == 1
+
+
+async def test_an_answer_that_is_not_taken_for_want_of_window() -> None:
+    with echo(write_ms=300) as server:
+        async with wire(server.port, (INITIAL_WINDOW_SIZE, 0)) as connection:
+            answer = await connection.answer(connection.call())
+            assert answer.reset is not None
+        assert server.stats()["cap_slow_reader"] == 1
+        assert await well(server)
+
+
+async def test_a_caller_that_reads_nothing() -> None:
+    with echo(write_ms=300) as server:
+        async with wire(server.port, (INITIAL_WINDOW_SIZE, 2**31 - 1)) as connection:
+            connection.send(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**31 - 1 - 65_535)))
+            streams = 0
+            while server.stats()["cap_slow_reader"] == 0 and streams < 2000:
+                connection.call(b"x" * 60_000)
+                streams += 1
+                await asyncio.sleep(0)
+            await until(lambda: server.stats()["cap_slow_reader"] >= 1)
+            await until(lambda: server.stats()["connections"] == 0)
+        assert server.stats()["waiting_bytes"] == 0
+        assert await well(server)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\0" * 1000,
+        frame(DATA, 0, 1, b"no stream"),
+        frame(HEADERS, END_HEADERS, 2, b"\x80"),
+        frame(HEADERS, END_HEADERS, 1, b"\xff\xff\xff\xff\xff"),
+        frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\0"),
+        frame(PING, payload=b"short"),
+        frame(SETTINGS, payload=b"12345"),
+        frame(PUSH_PROMISE, END_HEADERS, 1, b"\0\0\0\2"),
+        b"\xff\xff\xff" + b"\0\0\0\0\0\1" + b"x" * 20_000,
+    ],
+    ids=["tls", "zeros", "data", "even", "hpack", "window", "ping", "settings", "push", "oversized"],
+)
+async def test_what_is_no_http2_ends_its_connection(sent: bytes) -> None:
+    with echo() as server:
+        async with Wire(server.port) as connection:
+            if sent[:1] not in (b"\x16", b"\0") or sent[3:4] != b"":
+                connection.begin()
+            connection.send(sent)
+            await connection.until_closed()
+        assert await well(server)

@@ -1,0 +1,165 @@
+"""HTTP/2 frame by frame, also wrong ones."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import hpack
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
+ENHANCE_YOUR_CALM = 11
+
+GRPC = (
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", "/test.Echo/Up"),
+    (":authority", "test"),
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+)
+
+
+def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
+    """One frame."""
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def message(content: bytes, *, compressed: int = 0) -> bytes:
+    """A gRPC message with its prefix."""
+    return bytes([compressed]) + struct.pack(">I", len(content)) + content
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back on one stream."""
+
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    trailers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    ended: bool = False
+    reset: int | None = None
+
+    @property
+    def status(self) -> int | None:
+        """The gRPC status, None: there was none."""
+        found = dict(self.fields + self.trailers).get("grpc-status")
+        return None if found is None else int(found)
+
+    @property
+    def text(self) -> str:
+        """The message of the status."""
+        return dict(self.fields + self.trailers).get("grpc-message", "")
+
+
+class Wire:
+    """One connection."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._encoder, self._decoder = hpack.Encoder(), hpack.Decoder()
+        self._next = 1
+        self.answers: dict[int, Answer] = {}
+        self.settings: dict[int, int] = {}
+        self.goaway: list[tuple[int, int]] = []
+        """Last stream and error code of each."""
+        self.pongs = 0
+        self.closed = False
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.transport.abort()
+
+    def send(self, data: bytes) -> None:
+        """Bytes as they are."""
+        self._writer.write(data)
+
+    def begin(self, *settings: tuple[int, int]) -> None:
+        """The preface."""
+        payload = b"".join(struct.pack(">HI", *setting) for setting in settings)
+        self.send(PREFACE + frame(SETTINGS, payload=payload))
+
+    def block(self, fields: Sequence[tuple[str, str]]) -> bytes:
+        """Fields, compressed."""
+        encoded: bytes = self._encoder.encode(fields)
+        return encoded
+
+    def head(self, *more: tuple[str, str], end: bool = False, **other: str) -> int:
+        """Begins a call; `other`: pseudo fields and others by name, for those of `GRPC`. Its stream."""
+        stream, self._next = self._next, self._next + 2
+        fields = [(name, other.get(name.strip(":").replace("-", "_"), value)) for name, value in GRPC]
+        flags = END_HEADERS | (END_STREAM if end else 0)
+        self.answers[stream] = Answer()
+        self.send(frame(HEADERS, flags, stream, self.block([*(one for one in fields if one[1]), *more])))
+        return stream
+
+    def data(self, stream: int, content: bytes, *, end: bool = True) -> None:
+        """A part of a call's message."""
+        self.send(frame(DATA, END_STREAM if end else 0, stream, content))
+
+    def call(self, content: bytes = b"hi", *more: tuple[str, str], **other: str) -> int:
+        """A whole call."""
+        stream = self.head(*more, **other)
+        self.data(stream, message(content))
+        return stream
+
+    async def answer(self, stream: int) -> Answer:
+        """What comes back on a stream, once it has ended."""
+        while not (self.answers[stream].ended or self.answers[stream].reset is not None) and not self.closed:
+            await self.receive()
+        return self.answers[stream]
+
+    async def until_closed(self) -> None:
+        """Reads until the server has closed the connection."""
+        while not self.closed:
+            await self.receive()
+
+    async def receive(self) -> int:
+        """Takes in one frame, and says what kind it was; -1: the connection is closed."""
+        try:
+            async with asyncio.timeout(20):
+                head = await self._reader.readexactly(9)
+                payload = await self._reader.readexactly(int.from_bytes(head[:3], "big"))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.closed = True
+            return -1
+        kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
+        answer = self.answers.get(stream)
+        if kind == SETTINGS and not flags & ACK:
+            self.settings |= dict(struct.iter_unpack(">HI", payload))
+            self.send(frame(SETTINGS, ACK))
+        elif kind == PING and flags & ACK:
+            self.pongs += 1
+        elif kind == GOAWAY:
+            self.goaway.append(struct.unpack(">II", payload[:8]))
+        elif answer is not None and kind == HEADERS:
+            assert flags & END_HEADERS
+            fields = [(str(name), str(value)) for name, value in self._decoder.decode(payload)]
+            (answer.trailers if answer.fields else answer.fields).extend(fields)
+        elif answer is not None and kind == DATA:
+            answer.body += payload
+        elif answer is not None and kind == RST_STREAM:
+            answer.reset = int.from_bytes(payload, "big")
+        if answer is not None and kind in (HEADERS, DATA):
+            answer.ended |= bool(flags & END_STREAM)
+        return kind
+
+
+@asynccontextmanager
+async def wire(port: int, *settings: tuple[int, int]) -> AsyncIterator[Wire]:
+    """A connection that has begun."""
+    async with Wire(port) as connection:
+        connection.begin(*settings)
+        yield connection
