@@ -6,6 +6,7 @@ Metadata stands in pyproject.toml. The packages are top-level folders on purpose
 
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -34,6 +35,15 @@ DIRECTIVES = {
 }
 """Of Cython, for every module of `native/`."""
 
+PLAIN_C = {"_server": ("h2", "rls")}
+"""Modules of `native/` that are linked with C of our own, and the folders that it is in."""
+
+NGHTTP2 = "libnghttp2"
+"""What those need, by the name that pkg-config knows it by."""
+
+STRICT = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", *(["-Werror"] if os.environ.get("CI") else [])]
+"""For C of our own; what Cython generates has warnings that are not ours."""
+
 
 def extensions() -> list[Extension]:
     """The compiled core; none, said aloud, where there is nothing to compile it with: the plain twins serve then."""
@@ -51,18 +61,10 @@ def extensions() -> list[Extension]:
         left_out(f"there is no {' and no '.join(missing)}")
         return []
     tracing = bool(os.environ.get("WAYPOST_CYTHON_TRACE"))
-    sources = sorted(ROOT.joinpath("native").glob("*.pyx"))
     modules = [
-        Extension(
-            f"native.{source.stem}",
-            [str(source.relative_to(ROOT))],
-            include_dirs=["native"],
-            depends=[str(path.relative_to(ROOT)) for path in sorted(source.parent.glob("*.h"))],
-            define_macros=[("CYTHON_TRACE_NOGIL", "1")] if tracing else [],
-            extra_compile_args=["-O3", "-Wno-unreachable-code"],
-            optional=True,
-        )
-        for source in sources
+        module
+        for source in sorted(ROOT.joinpath("native").glob("*.pyx"))
+        if (module := extension(source, [("CYTHON_TRACE_NOGIL", "1")] if tracing else [])) is not None
     ]
     generated = ROOT.joinpath("build", "cython", "native").glob("*.c")
     changed = ROOT.joinpath("setup.py").stat().st_mtime
@@ -78,6 +80,41 @@ def extensions() -> list[Extension]:
     )
 
 
+def extension(source: Path, macros: list[tuple[str, str | None]]) -> Extension | None:
+    """The module that `source` becomes; None, said aloud, if it needs what is not there."""
+    headers = sorted(path.relative_to(ROOT) for path in source.parent.rglob("*.h"))
+    module = Extension(
+        f"native.{source.stem}",
+        [str(source.relative_to(ROOT))],
+        include_dirs=["native"],
+        depends=[str(path) for path in headers],
+        define_macros=macros,
+        extra_compile_args=["-O3", "-Wno-unreachable-code"],
+        optional=True,
+    )
+    if plain_c(module.name):
+        try:
+            module.extra_link_args = pkg_config("--libs")
+            module.extra_compile_args += pkg_config("--cflags")
+        except (OSError, subprocess.CalledProcessError):
+            left_out_hot_port(f"pkg-config finds no {NGHTTP2}")
+            return None
+        module.depends += plain_c(module.name)
+    return module
+
+
+def plain_c(module: str) -> list[str]:
+    """The files of C of our own that a module is linked with."""
+    folders = PLAIN_C.get(module.removeprefix("native."), ())
+    return [str(p.relative_to(ROOT)) for name in folders for p in sorted(ROOT.joinpath("native", name).glob("*.c"))]
+
+
+def pkg_config(what: str) -> list[str]:
+    """Raises `OSError` without pkg-config, `CalledProcessError` without the library."""
+    run = subprocess.run(["pkg-config", what, NGHTTP2], check=True, capture_output=True, text=True)
+    return run.stdout.split()
+
+
 def left_out(cause: str) -> None:
     """Says that the build goes on without the compiled core, and how to get it."""
     print(
@@ -87,14 +124,35 @@ def left_out(cause: str) -> None:
     )
 
 
+def left_out_hot_port(cause: str) -> None:
+    """Says that the build goes on without the hot port, and how to get it."""
+    print(
+        f"waypost: {cause}: the hot port is left out, and all calls go to the control ports, slower. "
+        "To have it: apt install gcc python3-dev pkg-config libnghttp2-dev, then install again",
+        file=sys.stderr,
+    )
+
+
 class BuildExt(build_ext):
     """Builds what can be built, and says so of the rest."""
 
     def build_extension(self, ext: Extension) -> None:
+        sources = plain_c(ext.name)
         try:
+            if sources:
+                ext.extra_objects = self._compile_strictly(ext, sources)
             super().build_extension(ext)
         except (CompileError, LinkError) as error:
-            left_out(f"{ext.name} could not be compiled ({error})")
+            (left_out_hot_port if sources else left_out)(f"{ext.name} could not be compiled ({error})")
+
+    def _compile_strictly(self, ext: Extension, sources: list[str]) -> list[str]:
+        return self.compiler.compile(
+            sources,
+            output_dir=self.build_temp,
+            include_dirs=ext.include_dirs,
+            extra_postargs=[*ext.extra_compile_args, *STRICT, "-std=gnu11", "-pthread"],
+            depends=ext.depends,
+        )
 
 
 class BuildPy(build_py):
@@ -149,7 +207,7 @@ setup(
         "waypost.api.v1": ["*.pyi"],
         "waypost.adapters": ["lua/*.lua", "sql/*.sql", "migrations/*.sql"],
         "ratelimiter": ["limits/*.yaml"],
-        "native": ["py.typed", "*.pyi", "*.pyx", "*.pxd", "*.h"],
+        "native": ["py.typed", "*.pyi", "*.pyx", "*.pxd", "*.h", "h2/*", "rls/*"],
         "gateway": ["templates/*.html", "templates/*.css", "static/*", "static/swagger-ui/*"],
     },
 )

@@ -108,6 +108,7 @@ async def serve_gateway(settings: Settings, stop: asyncio.Event) -> None:
                 name="gateway",
                 settings=settings,
                 control_port=settings.control_port,
+                hot_port=settings.hot_port,
                 metrics_port=settings.metrics_port,
                 servicers=[
                     _link_service(settings, pools, cache, visitors, limiter, clock),

@@ -8,13 +8,15 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.intake import Intake
 from waypost.access.settings import TokenSettings
+from waypost.rpc.hot_settings import HotPortSettings
 from waypost.settings import DatabaseUrl, Port, PublicUrl, setting
 
 
-class Settings(TokenSettings):
+class Settings(TokenSettings, HotPortSettings):
     """What the gateway can be told."""
 
     control_port: Port = setting("WAYPOST_GATEWAY_CONTROL_PORT", 50051, "gRPC port of the gateway.")
+    hot_port: Port = setting("WAYPOST_GATEWAY_HOT_PORT", 50061, "Compiled gRPC port of the gateway, for unary calls.")
     web_port: Port = setting("WAYPOST_GATEWAY_WEB_PORT", 50071, "HTTP port of redirects and pages.")
     metrics_port: Port = setting("WAYPOST_GATEWAY_METRICS_PORT", 9101, "HTTP port of the gateway's health and metrics.")
     public_url: PublicUrl = setting(

@@ -7,6 +7,8 @@ twins (`native._limits`, `native._table`, `native._rules`) give the same answers
 compiled ones where they were built.
 """
 
+from importlib.util import find_spec
+
 from native.table import DEFAULT_CAPACITY
 
 try:
@@ -21,4 +23,7 @@ except ImportError:
     COMPILED = False
 """Whether the compiled twins are in use; who starts says so."""
 
-__all__ = ["COMPILED", "DEFAULT_CAPACITY", "RuleTree", "Table"]
+HOT_PORT = COMPILED and find_spec("native._server") is not None
+"""Whether the transport of the hot port was built: it needs libnghttp2."""
+
+__all__ = ["COMPILED", "DEFAULT_CAPACITY", "HOT_PORT", "RuleTree", "Table"]

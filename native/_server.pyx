@@ -181,7 +181,7 @@ cdef class Server:
         return h2_server_up_fd(self.server)
 
     def take(self, int most):
-        """At most so many pairs of a call and whether its caller is gone; one that was taken before comes again then."""
+        """At most so many pairs of a call and whether its caller is gone; one taken before comes again then."""
         cdef list taken = []
         cdef h2_call *call
         cdef int cancelled
@@ -197,3 +197,32 @@ cdef class Server:
     def flush(self):
         """Sends the answers of the calls that were ended since the last time."""
         h2_server_flush(self.server)
+
+    def stats(self):
+        """What was counted since the start, and what is there now; see `ServerStats` in the stub."""
+        cdef h2_stats found
+        cdef int method, bucket
+        h2_server_stats(self.server, &found)
+        methods = {}
+        for method, path in enumerate(self.paths):
+            methods[(<bytes>path).decode("ascii")] = {
+                "calls": found.calls[method],
+                "failed": found.failed[method],
+                "nanoseconds": found.nanoseconds[method],
+                "buckets": [found.seconds[method][bucket] for bucket in range(H2_BUCKETS + 1)],
+            }
+        return {
+            "methods": methods,
+            "up": found.up,
+            "refused": found.refused,
+            "cancelled": found.cancelled,
+            "accepted": found.accepted,
+            "caps": {h2_cap_names[cap].decode("ascii"): found.caps[cap] for cap in range(H2_CAPS)},
+            "connections": found.connections,
+            "in_flight": found.in_flight,
+            "waiting_bytes": found.waiting_bytes,
+        }
+
+
+BUCKETS = tuple(h2_buckets[bucket] for bucket in range(H2_BUCKETS))
+"""Upper bounds of the latency histograms of compiled handlers, in seconds; one more bucket is beyond."""

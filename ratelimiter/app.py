@@ -83,6 +83,7 @@ async def run(settings: Settings) -> None:
                 name="ratelimiter",
                 settings=settings,
                 control_port=settings.control_port,
+                hot_port=settings.hot_port,
                 metrics_port=settings.metrics_port,
                 servicers=[
                     RateLimitService(checker, rules.book, own, followed.store),

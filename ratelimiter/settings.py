@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 
 from waypost.access.settings import TokenSettings
+from waypost.rpc.hot_settings import HotPortSettings
 from waypost.settings import DatabaseUrl, Port, setting
 from waypost.settings import Settings as BaseSettings
 
@@ -26,10 +27,13 @@ class RuleSettings(BaseSettings):
         return Path(self.limits_dir) if self.limits_dir else Path(__file__).with_name("limits")
 
 
-class Settings(RuleSettings, TokenSettings):
+class Settings(RuleSettings, TokenSettings, HotPortSettings):
     """What the rate limiter can be told."""
 
     control_port: Port = setting("WAYPOST_RATELIMITER_CONTROL_PORT", 50052, "gRPC port of the rate limiter.")
+    hot_port: Port = setting(
+        "WAYPOST_RATELIMITER_HOT_PORT", 50062, "Compiled gRPC port of the rate limiter, for unary calls."
+    )
     metrics_port: Port = setting(
         "WAYPOST_RATELIMITER_METRICS_PORT", 9102, "HTTP port of the rate limiter's health and metrics."
     )

@@ -11,8 +11,12 @@ stamp=.venv/.complete
 
 # Scripts in .venv/bin hold the folder's path: a moved folder needs a new one.
 packages="$(pwd -P | cksum) $(cat requirements/build.txt requirements/dev.txt | cksum)"
-project="$(cat setup.py pyproject.toml waypost/__init__.py native/*.pyx native/*.pxd native/*.h | cksum)"
-wanted=$(printf '%s\n%s' "$packages" "$project")
+# With the version of what the hot port stands on, so that it is built once that is there.
+project() {
+  echo "$(cat setup.py pyproject.toml waypost/__init__.py native/*.pyx native/*.pxd native/*.h native/*/*.[ch] | cksum)" \
+    "$(pkg-config --modversion libnghttp2 2>/dev/null)"
+}
+wanted=$(printf '%s\n%s' "$packages" "$(project)")
 
 fresh() { [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -49,10 +53,16 @@ if [ "$have" != "$packages" ]; then
   pip install --quiet --require-hashes --no-build-isolation -r requirements/dev.txt
   printf '%s\n' "$packages" >"$stamp"
 fi
+bash tools/nghttp2.sh
+wanted=$(printf '%s\n%s' "$packages" "$(project)")
 echo "setup: compiling the core and installing the project, editable"
 pip install --quiet --no-deps --no-build-isolation --editable .
 .venv/bin/python -c 'import native, sys; sys.exit(not native.COMPILED)' || {
   echo "setup: the compiled core is left out: limits are decided by plain Python, slower. To have it: apt install gcc python3-dev," >&2
   echo "setup: remove $stamp, then make setup again" >&2
+}
+.venv/bin/python -c 'import native, sys; sys.exit(not native.HOT_PORT)' || {
+  echo "setup: the hot port is left out: calls go to the control ports, slower. To have it: apt install gcc python3-dev" >&2
+  echo "setup: pkg-config libnghttp2-dev, then make setup again" >&2
 }
 printf '%s\n' "$wanted" >"$stamp"

@@ -17,8 +17,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 PREFIX = "WAYPOST_"
 
 RESERVED = {
-    "WAYPOST_GATEWAY_HOT_PORT": "the compiled port",
-    "WAYPOST_RATELIMITER_HOT_PORT": "the compiled port",
     "WAYPOST_AMQP_URL": "RabbitMQ",
 }
 """Names that are taken but do nothing in this version; set, they are passed over and said so."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 import structlog
@@ -12,8 +14,9 @@ import structlog
 from native._server import Call, Server
 from waypost.rpc import chain
 from waypost.rpc.context import CallContext
+from waypost.rpc.hot_options import HotServerOptions
 from waypost.rpc.methods import NO_MESSAGE
-from waypost.rpc.ports import listen
+from waypost.rpc.ports import address, listen, listen_unix
 from waypost.rpc.status import DETAILS_KEY, RpcError
 
 AT_ONCE = 128
@@ -22,70 +25,82 @@ AT_ONCE = 128
 _CANCELLED = grpc.StatusCode.CANCELLED.value[0]
 _INTERNAL = grpc.StatusCode.INTERNAL.value[0]
 
-
-@dataclass(frozen=True, slots=True)
-class HotServerOptions:
-    """Bounds of a hot port: sizes in bytes, times in seconds."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    threads: int = 1
-    max_connections: int = 1000
-    max_concurrent_streams: int = 1000
-    max_metadata_bytes: int = 49_152
-    max_message_bytes: int = 65_536
-    max_in_flight: int = 10_000
-    max_waiting_bytes: int = 268_435_456
-    max_resets_per_second: int = 1000
-    max_pings_per_second: int = 100
-    max_settings_per_second: int = 20
-    idle_seconds: float = 600.0
-    message_seconds: float = 5.0
-    write_seconds: float = 10.0
+_FLUSH_SECONDS = 1.0
+_LOOK_SECONDS = 0.01
 
 
 class HotServer:
-    """Serves unary methods through one handler (the chain), on threads of its own."""
+    """Serves unary methods through one handler (the chain), on threads of its own.
+
+    `transport` is there to register compiled handlers with, before `start`; calls that they leave, and those of all
+    other methods, go through the chain.
+    """
 
     def __init__(self, handler: chain.Handler, options: HotServerOptions) -> None:
         self._handler = handler
         self._options = options
-        self._server = Server(
+        self._socket: socket.socket | None = None
+        self._flushing = False
+        self.port = 0
+        self.transport = Server(
             threads=options.threads,
             max_connections=options.max_connections,
             max_streams=options.max_concurrent_streams,
             max_header_bytes=options.max_metadata_bytes,
             max_message_bytes=options.max_message_bytes,
-            max_in_flight=options.max_in_flight,
+            max_in_flight=options.max_pending,
             max_waiting_bytes=options.max_waiting_bytes,
-            max_resets=options.max_resets_per_second,
-            max_pings=options.max_pings_per_second,
-            max_settings=options.max_settings_per_second,
+            max_resets=options.max_resets,
+            max_pings=options.max_pings,
+            max_settings=options.max_settings,
             idle_ms=int(options.idle_seconds * 1000),
             message_ms=int(options.message_seconds * 1000),
             write_ms=int(options.write_seconds * 1000),
         )
-        self._flushing = False
-        self.port = 0
+
+    @property
+    def address(self) -> str:
+        """Where it listens: `host:port`, or `unix:` and a path."""
+        path = self._path()
+        return f"unix:{path}" if path else address(self._options.host, self.port)
 
     async def start(self) -> None:
         """Binds and serves; raises `PortInUse`."""
-        self._socket = listen(self._options.host, self._options.port)
-        self.port = self._socket.getsockname()[1]
+        path = self._path()
+        if path:
+            self._socket = listen_unix(path)
+        else:
+            self._socket = listen(self._options.host, self._options.port)
+            self.port = self._socket.getsockname()[1]
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._server.up_fd, self._take)
-        self._server.start(self._socket.fileno())
+        self._loop.add_reader(self.transport.up_fd, self._take)
+        self.transport.start(self._socket.fileno())
 
     async def stop(self, grace: float, idle: Callable[[float], Awaitable[bool]]) -> None:
-        """Asks clients to go, waits at most `grace` seconds for the calls in flight (by `idle`), closes the port."""
-        await asyncio.to_thread(self._server.drain)
-        await idle(grace)
-        await asyncio.to_thread(self._server.stop)
-        self._loop.remove_reader(self._server.up_fd)
-        self._socket.close()
+        """Asks clients to go, waits for the calls in flight at most `grace` seconds (by `idle`), closes the port."""
+        if self._socket is None:
+            return
+        listener, self._socket = self._socket, None
+        await asyncio.to_thread(self.transport.drain)
+        if await idle(grace):
+            # The last answers are still on their way out; whoever took his hangs up, as it was asked to.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH_SECONDS if grace else 0):
+                    while self.transport.stats()["connections"]:  # noqa: ASYNC110 - its threads tell nobody
+                        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.to_thread(self.transport.stop)
+        self._loop.remove_reader(self.transport.up_fd)
+        listener.close()
+        path = self._path()
+        if path:
+            path.unlink(missing_ok=True)
+
+    def _path(self) -> Path | None:
+        folder = self._options.host.removeprefix("unix:")
+        return Path(folder) / f"{self._options.name}.sock" if folder != self._options.host else None
 
     def _take(self) -> None:
-        taken = self._server.take(AT_ONCE)
+        taken = self.transport.take(AT_ONCE)
         for call, gone in taken:
             if call.task is None:
                 call.task = self._loop.create_task(self._serve(call))
@@ -123,4 +138,4 @@ class HotServer:
 
     def _flush(self) -> None:
         self._flushing = False
-        self._server.flush()
+        self.transport.flush()

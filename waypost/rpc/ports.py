@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 
 class PortInUse(Exception):
@@ -26,6 +27,35 @@ def listen(host: str, port: int, backlog: int = 512) -> socket.socket:
         raise PortInUse(address(host, port)) from None
     sock.setblocking(False)
     return sock
+
+
+def listen_unix(path: Path, backlog: int = 512) -> socket.socket:
+    """A bound, listening unix socket that only this user may connect to; raises `PortInUse`.
+
+    A socket file that a process left behind, and that nobody listens on, is replaced.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_left_behind(path)
+        # Between the two calls nobody can connect: it does not listen yet.
+        sock.bind(str(path))
+        path.chmod(0o600)
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise PortInUse(f"unix:{path}") from None
+    sock.setblocking(False)
+    return sock
+
+
+def _remove_left_behind(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except FileNotFoundError:
+            pass
 
 
 def address(host: str, port: int) -> str:

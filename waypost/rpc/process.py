@@ -11,15 +11,17 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 import uvloop
 from starlette.types import ASGIApp
 
+import native
 from waypost.access.policies import POLICIES
 from waypost.rpc import chain
 from waypost.rpc.health import Check, Health
+from waypost.rpc.hot_settings import HotPortSettings
 from waypost.rpc.http import HttpServer, Page, metrics_app
 from waypost.rpc.methods import MessageCap, MessageCaps, endpoint, method_table
 from waypost.rpc.ports import PortInUse, listen
@@ -27,6 +29,9 @@ from waypost.rpc.server import HEALTH_CHECK, RpcServer, RpcServerOptions
 from waypost.setting_names import SETTING_NAMES
 from waypost.settings import BadSettings, ServiceSettings, reserved_in_use
 from waypost.telemetry import Metrics, configure_logging, watch_loop_lag
+
+if TYPE_CHECKING:  # which may not have been built
+    from waypost.rpc.hot_server import HotServer
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -86,6 +91,7 @@ class Service:
     `message_caps`: methods, by full name, whose requests may be larger (or smaller) than `settings.max_message_bytes`,
     with their most bytes. `pages`: more pages of the metrics port, by path. `gate`: what each call passes last before
     its method: who calls, what they may do. `sampled`: methods asked so often that only one call in so many is logged.
+    `hot_port`: of a service whose settings are `HotPortSettings`; None: it has none.
     """
 
     name: str
@@ -103,16 +109,18 @@ class Service:
     pages: Mapping[str, Page] = field(default_factory=dict)
     gate: Sequence[chain.Middleware] = ()
     sampled: Mapping[str, int] = field(default_factory=dict)
+    hot_port: int | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports that a service listens on; `web` is 0 when it has none."""
+    """The ports that a service listens on; `web` and `hot` are 0 when it has none."""
 
     control: int
     metrics: int
     web: int
+    hot: int = 0
 
 
 async def serve(service: Service) -> None:
@@ -178,6 +186,7 @@ class _Running:
                 message_seconds=settings.default_deadline_ms / 1000,
             ),
         )
+        self._hot = _hot_server(service, handler, caps.largest)
         self._metrics_server = HttpServer(metrics_app(self._health, metrics, service.pages), drain_seconds=1)
         self._web_server = (
             HttpServer(service.web(self._health), drain_seconds=settings.drain_seconds) if service.web else None
@@ -193,6 +202,8 @@ class _Running:
         web_socket = self._listen(host, service.web_port) if self._web_server else None
         await self._health.begin()
         await self._rpc.start()
+        if self._hot:
+            await self._hot.start()
         self._begin_http(self._metrics_server, metrics_socket)
         if self._web_server and web_socket:
             self._begin_http(self._web_server, web_socket)
@@ -203,9 +214,19 @@ class _Running:
         self._begin(watch_loop_lag(service.metrics.loop_lag), "loop lag")
         # What start-up made lives for good: the collector need not walk it again and again.
         gc.freeze()
-        ports = Ports(self._rpc.port, metrics_socket.getsockname()[1], web_socket.getsockname()[1] if web_socket else 0)
+        ports = Ports(
+            self._rpc.port,
+            metrics_socket.getsockname()[1],
+            web_socket.getsockname()[1] if web_socket else 0,
+            self._hot.port if self._hot else 0,
+        )
         self._log.info(
-            "serving", control=ports.control, metrics=ports.metrics, web=ports.web, rpc_services=self._services
+            "serving",
+            control=ports.control,
+            metrics=ports.metrics,
+            web=ports.web,
+            hot=self._hot.address if self._hot else "",
+            rpc_services=self._services,
         )
         if service.on_ports:
             service.on_ports(ports)
@@ -229,7 +250,7 @@ class _Running:
         self._admission.refuse_new()
         if self._web_server:
             self._web_server.should_exit = True
-        await self._rpc.stop(self._service.settings.drain_seconds, self._admission.wait_idle)
+        await self._stop_rpc(self._service.settings.drain_seconds)
         if self._web_server:
             await asyncio.wait([self._http[self._web_server]])
         # Last, so that the state of the drain can be read to its end.
@@ -244,13 +265,17 @@ class _Running:
                 server.should_exit = server.force_exit = True
         for task in self._background:
             task.cancel()
-        await self._rpc.stop(0.0, self._admission.wait_idle)
+        await self._stop_rpc(0.0)
         if tasks := [*self._background, *self._http.values()]:
             _, left = await asyncio.wait(tasks, timeout=_END_SECONDS)
             for task in left:
                 self._log.error("task does not end", task=task.get_name())
         for sock in self._sockets:
             sock.close()
+
+    async def _stop_rpc(self, grace: float) -> None:
+        servers = [server for server in (self._rpc, self._hot) if server]
+        await asyncio.gather(*(server.stop(grace, self._admission.wait_idle) for server in servers))
 
     def _listen(self, host: str, port: int) -> socket.socket:
         sock = listen(host, port)
@@ -262,6 +287,26 @@ class _Running:
 
     def _begin_http(self, server: HttpServer, sock: socket.socket) -> None:
         self._http[server] = asyncio.create_task(server.serve(sockets=[sock]), name="http")
+
+
+def _hot_server(service: Service, handler: chain.Handler, largest: int) -> HotServer | None:
+    """The service's hot port; None where it has none, or none was built, which is said."""
+    settings = service.settings
+    if service.hot_port is None or not isinstance(settings, HotPortSettings) or not settings.hot_ports:
+        return None
+    if not native.HOT_PORT:
+        structlog.get_logger().warning(
+            "no hot port",
+            detail="the compiled port is not built (apt install libnghttp2-dev pkg-config gcc python3-dev, then make "
+            "setup): its calls are served on the control port, slower",
+        )
+        return None
+    from waypost.rpc.hot_metrics import HotPortMetrics
+    from waypost.rpc.hot_server import HotServer
+
+    hot = HotServer(handler, settings.hot_options(service.name, service.hot_port, largest))
+    service.metrics.registry.register(HotPortMetrics(hot.transport))
+    return hot
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

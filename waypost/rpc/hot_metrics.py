@@ -1,0 +1,70 @@
+"""What a hot port tells Prometheus: calls that never reach Python, those that do, connections, bounds that were met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from native._server import BUCKETS, Server
+
+if TYPE_CHECKING:  # in the stub alone
+    from native._server import MethodStats
+
+
+class HotPortMetrics(Collector):
+    """Reads the transport's own counts each time it is asked."""
+
+    def __init__(self, transport: Server) -> None:
+        self._transport = transport
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics as they are now."""
+        stats = self._transport.stats()
+        yield _histogram(stats["methods"])
+        failed = CounterMetricFamily(
+            "hot_port_handler_failures",
+            "Calls that a compiled handler answered with an error.",
+            labels=["rpc_method"],
+        )
+        for method, of_method in stats["methods"].items():
+            failed.add_metric([method], of_method["failed"])
+        yield failed
+        yield CounterMetricFamily("hot_port_calls_up", "Calls that were passed on to Python.", stats["up"])
+        yield CounterMetricFamily("hot_port_refused", "Calls that the transport itself refused.", stats["refused"])
+        yield CounterMetricFamily(
+            "hot_port_cancelled", "Calls whose callers left while Python worked on them.", stats["cancelled"]
+        )
+        yield GaugeMetricFamily("hot_port_in_flight", "Calls that Python has not answered yet.", stats["in_flight"])
+        yield CounterMetricFamily("hot_port_accepted", "Connections that were accepted.", stats["accepted"])
+        yield GaugeMetricFamily("hot_port_connections", "Connections that are open.", stats["connections"])
+        yield GaugeMetricFamily(
+            "hot_port_waiting_bytes", "Bytes of metadata, messages and answers that are held.", stats["waiting_bytes"]
+        )
+        caps = CounterMetricFamily("hot_port_cap_hits", "How often a bound was met, by bound.", labels=["cap"])
+        for cap, hits in stats["caps"].items():
+            caps.add_metric([cap], hits)
+        yield caps
+
+
+def _histogram(methods: dict[str, MethodStats]) -> Metric:
+    family = HistogramMetricFamily(
+        "hot_port_handler_seconds", "Time of a call that a compiled handler answered.", labels=["rpc_method"]
+    )
+    for method, stats in methods.items():
+        family.add_metric([method], _buckets(stats["buckets"]), sum_value=stats["nanoseconds"] / 1e9)
+    return family
+
+
+def _buckets(counts: Sequence[int]) -> list[tuple[str, float]]:
+    bounds = [*map(floatToGoString, BUCKETS), "+Inf"]
+    return list(zip(bounds, accumulate(counts), strict=True))
