@@ -6,6 +6,8 @@ JOBS ?= 2
 COVERAGE ?=
 NAME ?=
 RUNS ?= 5
+SECONDS ?= 600
+TARGETS ?=
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
@@ -58,6 +60,18 @@ test-quick: test-servers ## Run the tests that take less than ten seconds each
 .PHONY: test-nightly
 test-nightly: test-servers ## Run the tests that take minutes
 	.venv/bin/pytest -m nightly $(PYTEST_ARGS)
+
+.PHONY: test-sanitize
+test-sanitize: test-servers ## Run the compiled port's tests under the sanitizers of clang (addresses, behaviour, threads)
+	bash tools/sanitize.sh
+
+.PHONY: fuzz
+fuzz: test-servers ## Feed the compiled port with what nobody would send (SECONDS=600 for each target, TARGETS=all)
+	bash tools/fuzz.sh $(SECONDS) $(TARGETS)
+
+.PHONY: conformance
+conformance: test-servers ## Hold the compiled port to h2spec, and to gRPC clients in Go and Node (release check)
+	bash tools/conformance.sh
 
 .PHONY: coverage
 coverage: test-servers ## Run the tests and keep a report in coverage/; fails below the floor in pyproject.toml

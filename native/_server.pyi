@@ -1,30 +1,11 @@
 from collections.abc import Iterable, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from typing_extensions import disjoint_base
 
+from native.server import ServerStats
+
 BUCKETS: tuple[float, ...]
-
-class MethodStats(TypedDict):
-    """Of one compiled handler; `buckets` has the calls of each of `BUCKETS`, not summed up, and of what is beyond."""
-
-    calls: int
-    failed: int
-    nanoseconds: int
-    buckets: list[int]
-
-class ServerStats(TypedDict):
-    """Counts since the start, but for the last three: `methods` by path, `caps` by name."""
-
-    methods: dict[str, MethodStats]
-    up: int
-    refused: int
-    cancelled: int
-    accepted: int
-    caps: dict[str, int]
-    connections: int
-    in_flight: int
-    waiting_bytes: int
 
 @disjoint_base
 class Call:
@@ -36,6 +17,7 @@ class Call:
     timeout: float | None
     message: bytes | None
     task: Any
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
     def end(
         self,
         status: int,

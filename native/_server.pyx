@@ -199,7 +199,7 @@ cdef class Server:
         h2_server_flush(self.server)
 
     def stats(self):
-        """What was counted since the start, and what is there now; see `ServerStats` in the stub."""
+        """What was counted since the start, and what is there now; see `native.server.ServerStats`."""
         cdef h2_stats found
         cdef int method, bucket
         h2_server_stats(self.server, &found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -16,9 +15,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from native._server import BUCKETS, Server
-
-if TYPE_CHECKING:  # in the stub alone
-    from native._server import MethodStats
+from native.server import MethodStats
 
 
 class HotPortMetrics(Collector):
