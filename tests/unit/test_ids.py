@@ -27,7 +27,8 @@ def test_whatever_comes_in_what_goes_out_is_harmless(text: str) -> None:
 
 @pytest.mark.parametrize("text", [None, "", " ", "a b", "a\n", "\na", "a\x00", "é", "a/b", '"', "x" * 129, "١٢٣", "ａ"])
 def test_what_is_not_allowed_is_replaced(text: str | None) -> None:
-    assert uuid.UUID(correlation_id(text)).version == 4
+    made = uuid.UUID(correlation_id(text))
+    assert (made.version, made.variant, str(made)) == (4, uuid.RFC_4122, correlation_id(str(made)))
 
 
 def test_the_first_good_one_counts() -> None:

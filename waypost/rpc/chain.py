@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import grpc
 import structlog
@@ -55,8 +54,7 @@ def _call(one: Middleware, call_next: Handler, context: CallContext, request: by
     return one(context, request, call_next)
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(NamedTuple):
     """How one call went, for listeners: `seconds` from arrival to answer, `error` its cause if it failed."""
 
     method: str
@@ -215,9 +213,15 @@ class Deadline:
         cap = min(self._maximum, self._caps.get(context.method, self._maximum))
         context.timeout = timeout = min(cap, self._asked(context))
         context.deadline = asyncio.get_running_loop().time() + timeout
+        steps = call_next(context, request).__await__()
+        try:
+            waits = next(steps)
+        except StopIteration as done:
+            # It waited for nothing: most calls of the limiter do not, and a timer costs as much as they do.
+            return cast(bytes, done.value)
         try:
             async with asyncio.timeout_at(context.deadline) as scope:
-                return await call_next(context, request)
+                return await _Rest(steps, waits)
         except TimeoutError:
             if scope.expired():
                 raise DeadlineExceeded(timeout) from None
@@ -230,6 +234,27 @@ class Deadline:
         if edge.isascii() and edge.isdigit() and len(edge) < 10:
             return int(edge) / 1000 or self._default
         return self._default
+
+
+class _Rest:
+    """What is left of an awaitable whose `steps` have begun, and that `waits` for something."""
+
+    def __init__(self, steps: Generator[Any, Any, bytes], waits: object) -> None:
+        self._steps = steps
+        self._waits = waits
+
+    def __await__(self) -> Generator[Any, Any, bytes]:
+        waits = self._waits
+        try:
+            while True:
+                try:
+                    given = yield waits
+                except BaseException as error:
+                    waits = self._steps.throw(error)
+                else:
+                    waits = self._steps.send(given)
+        except StopIteration as done:
+            return cast(bytes, done.value)
 
 
 def log_calls(
