@@ -1,4 +1,4 @@
-"""A channel to another service: deadlines, correlation id and keepalive as the house has them."""
+"""A channel to another service: deadlines, correlation id, trace and keepalive as the house has them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 
 import grpc
 
+from waypost.rpc import tracing
 from waypost.rpc.context import CURRENT
 
 # The largest answers are those to batches: up to 3 MiB of URLs, and for each of 1,000 links some hundred bytes or an
@@ -41,6 +42,7 @@ def channel(address: str) -> grpc.aio.Channel:
             # Services reach each other directly; a proxy in the environment is for the way out.
             ("grpc.enable_http_proxy", 0),
         ],
+        interceptors=tracing.interceptors(),
     )
 
 
