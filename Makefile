@@ -63,7 +63,7 @@ test-nightly: test-servers ## Run the tests that take minutes
 
 .PHONY: test-sanitize
 test-sanitize: test-servers ## Run the compiled port's tests under the sanitizers of clang (addresses, behaviour, threads)
-	bash tools/sanitize.sh
+	bash tools/sanitize.sh $(PYTEST_ARGS)
 
 .PHONY: fuzz
 fuzz: test-servers ## Feed the compiled port with what nobody would send (SECONDS=600 for each target, TARGETS=all)

@@ -86,7 +86,7 @@ cdef extern from "h2/h2.h" nogil:
         uint64_t refused
         uint64_t cancelled
         uint64_t accepted
-        uint64_t caps[11]
+        uint64_t caps[12]
         uint64_t connections
         uint64_t in_flight
         uint64_t waiting_bytes

@@ -8,23 +8,39 @@
 
 enum { OK = 0, RESOURCE_EXHAUSTED = 8, UNIMPLEMENTED = 12, INTERNAL = 13 };
 
+/* Fields are read on, so that the tables of both sides stay the same, up to so many times what is taken of them. */
+#define MOST_READ 8
+
+static const char full[] = "the server holds as much as it may; try again in a moment";
+
 static int is(h2_slice text, const char *other) {
   return text.length == strlen(other) && memcmp(text.data, other, text.length) == 0;
 }
 
 /* Ends a call that nobody shall see. */
-static void refuse(h2_call *call, int status, const char *message) {
+static void refuse_with(h2_call *call, int status, const char *message, h2_slice trailing) {
   if (call->state != H2_ARRIVING) return;
-  call->refused = 1;
   H2_COUNT(call->loop->counts.refused, 1);
-  h2_answer answer = {.status = status, .message = h2_text(message)};
+  h2_answer answer = {.status = status, .message = h2_text(message), .trailing = trailing};
   h2_call_keep(call, &answer);
   h2_call_answer(call);
 }
 
+static void refuse(h2_call *call, int status, const char *message) {
+  refuse_with(call, status, message, (h2_slice){NULL, 0});
+}
+
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user) {
   h2_connection *connection = user;
+  h2_loop *loop = connection->loop;
+  if (connection->broken) return NGHTTP2_ERR_CALLBACK_FAILURE;
   if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+  connection->begun++;
+  if (connection->calls >= loop->server->config.max_streams) {
+    h2_count_cap(loop, H2_CAP_STREAMS);
+    nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+    return 0;
+  }
   h2_call *call = h2_call_new(connection, frame->hd.stream_id);
   if (call == NULL) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call);
@@ -32,15 +48,30 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
   if (connection->first != NULL) connection->first->before = call;
   connection->first = call;
   connection->calls++;
-  h2_timer_remove(&connection->idle);
-  h2_timers_add(&connection->loop->arriving, &call->timer, h2_now_ms() + call->server->config.message_ms);
+  h2_timer_remove(&connection->clock);
+  h2_timers_add(&loop->arriving, &call->timer, loop->now_ms + call->server->config.message_ms);
   return 0;
 }
 
 /* Fields that are the protocol's own business, not metadata. */
 static int is_protocols(h2_slice name) {
-  return is(name, "te") || is(name, "grpc-accept-encoding") || is(name, "host") || is(name, "content-length") ||
-         is(name, "accept-encoding");
+  return is(name, "te") || is(name, "grpc-accept-encoding");
+}
+
+/* Counts what a field takes; 0 if that is too much. */
+static int count_field(h2_call *call, size_t bytes) {
+  uint64_t most = call->server->config.max_header_bytes, before = call->header_bytes;
+  call->header_bytes += bytes + 32;
+  if (call->header_bytes <= most) return 1;
+  if (before <= most) {
+    h2_count_cap(call->loop, H2_CAP_HEADERS);
+    char message[96];
+    snprintf(message, sizeof message, "the metadata has more than %u bytes, with 32 for each field", (unsigned)most);
+    refuse(call, RESOURCE_EXHAUSTED, message);
+  }
+  /* A few bytes can stand for many that were sent before. */
+  if (call->header_bytes / MOST_READ > most) h2_connection_break(call->connection, NGHTTP2_ENHANCE_YOUR_CALM);
+  return 0;
 }
 
 static void add_field(h2_call *call, h2_slice name, h2_slice value) {
@@ -55,42 +86,33 @@ static void add_field(h2_call *call, h2_slice name, h2_slice value) {
     h2_buffer *scratch = &call->loop->scratch;
     scratch->length = 0;
     if (h2_base64_decode(scratch, one)) h2_fields_add(&call->fields, name, (h2_slice){scratch->data, scratch->length});
-    if (comma == NULL) return;
+    if (comma == NULL || !count_field(call, name.length)) return;
     value = (h2_slice){comma + 1, value.length - one.length - 1};
   }
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name_data, size_t name_length,
                      const uint8_t *value_data, size_t value_length, uint8_t flags, void *user) {
+  h2_connection *connection = user;
   (void)flags;
-  (void)user;
-  if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+  if (connection->broken) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  if (frame->hd.type != NGHTTP2_HEADERS) return 0;
   h2_call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-  if (call == NULL || call->refused) return 0;
+  if (call == NULL) return 0;
   h2_slice name = {name_data, name_length}, value = {value_data, value_length};
-  uint64_t bytes = call->header_bytes + name_length + value_length + 32;
-  if (bytes > call->server->config.max_header_bytes) {
-    h2_count_cap(call->loop, H2_CAP_HEADERS);
-    refuse(call, RESOURCE_EXHAUSTED, "metadata is larger than this server takes");
-    return 0;
-  }
-  call->header_bytes = (uint32_t)bytes;
-  if (!h2_call_hold(call, name_length + value_length + 8)) {
-    h2_count_cap(call->loop, H2_CAP_WAITING);
-    refuse(call, RESOURCE_EXHAUSTED, "the server holds as much as it may; try again in a moment");
-    return 0;
-  }
-  if (is(name, ":path")) {
-    h2_buffer_add(&call->path, value.data, value.length);
-  } else if (is(name, ":method")) {
-    call->post = is(value, "POST");
+  /* A client's trailers are nobody's, but read they are. */
+  if (!count_field(call, name_length + value_length) || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+  if (call->state != H2_ARRIVING) return 0;
+  if (name.length > 0 && name.data[0] == ':') {
+    if (is(name, ":path")) h2_buffer_add(&call->path, value.data, value.length);
+    if (is(name, ":method")) call->post = is(value, "POST");
   } else if (is(name, "content-type")) {
     call->grpc = h2_is_grpc(value);
   } else if (is(name, "grpc-encoding")) {
     call->encoded = !is(value, "identity");
   } else if (is(name, "grpc-timeout")) {
     call->timeout_us = h2_parse_timeout(value);
-  } else if (name.length > 0 && name.data[0] != ':' && !is_protocols(name)) {
+  } else if (!is_protocols(name)) {
     add_field(call, name, value);
   }
   return 0;
@@ -107,7 +129,6 @@ static void go_up(h2_call *call) {
   h2_timer_remove(&call->timer);
   call->state = H2_UP;
   atomic_fetch_add_explicit(&call->references, 1, memory_order_relaxed);
-  H2_COUNT(call->loop->counts.up, 1);
   h2_loop_go_up(call->loop, call);
 }
 
@@ -137,7 +158,7 @@ static void arrived(h2_call *call) {
       break;
     }
     h2_call_keep(call, &answer);
-    count_handled(call->loop, i, answer.status, h2_now_ns() - call->arrived_ns);
+    count_handled(call->loop, i, call->status, h2_now_ns() - call->arrived_ns);
     h2_call_answer(call);
     return;
   }
@@ -146,26 +167,44 @@ static void arrived(h2_call *call) {
 
 /* All fields of a call are there. */
 static void on_fields(h2_call *call) {
-  if (call->state != H2_ARRIVING) return;
   call->has_fields = 1;
+  if (call->state != H2_ARRIVING) return;
   if (!call->post || !call->grpc) {
     /* Not gRPC: the answer is HTTP's. */
-    call->refused = 1;
     H2_COUNT(call->loop->counts.refused, 1);
     call->status = call->post ? -415 : -405;
     h2_call_answer(call);
-  } else if (call->path.failed || call->fields.failed || !h2_is_utf8(h2_call_path(call))) {
-    refuse(call, UNIMPLEMENTED, "the path is no method's name");
+  } else if (!h2_call_hold(call, call->path.length + call->fields.length)) {
+    h2_count_cap(call->loop, H2_CAP_WAITING);
+    refuse(call, RESOURCE_EXHAUSTED, full);
+  } else if (call->path.failed || call->fields.failed) {
+    refuse(call, RESOURCE_EXHAUSTED, "out of memory");
+  } else if (!h2_is_utf8(h2_call_path(call))) {
+    refuse(call, UNIMPLEMENTED, "the path is no method's name: it is not UTF-8");
   } else if (call->encoded) {
-    h2_answer answer = {.status = UNIMPLEMENTED, .message = h2_text("only the encoding identity is taken here")};
     h2_buffer fields = {0};
     h2_fields_add(&fields, h2_text("grpc-accept-encoding"), h2_text("identity"));
-    answer.trailing = (h2_slice){fields.data, fields.length};
-    call->refused = 1;
-    H2_COUNT(call->loop->counts.refused, 1);
-    h2_call_keep(call, &answer);
+    refuse_with(call, UNIMPLEMENTED, "messages are taken uncompressed only: grpc-encoding must be identity",
+                (h2_slice){fields.data, fields.length});
     h2_buffer_free(&fields);
-    h2_call_answer(call);
+  }
+}
+
+/* The prefix of a message is there. */
+static void on_prefix(h2_call *call) {
+  const uint8_t *p = call->prefix;
+  char message[96];
+  uint32_t most = call->server->config.max_message_bytes;
+  call->message_length = (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 8 | p[4];
+  if (p[0] > 1) {
+    snprintf(message, sizeof message, "this is no message of gRPC: it begins with byte %u, not with 0 or 1", p[0]);
+    refuse(call, INTERNAL, message);
+  } else if (p[0] == 1) {
+    refuse(call, INTERNAL, "the message is marked as compressed, but no encoding was named");
+  } else if (call->message_length > most) {
+    snprintf(message, sizeof message, "the message has %u bytes, at most %u are taken", call->message_length, most);
+    h2_count_cap(call->loop, H2_CAP_MESSAGE);
+    refuse(call, RESOURCE_EXHAUSTED, message);
   }
 }
 
@@ -184,26 +223,14 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, cons
     data += now;
     length -= now;
     if (call->prefix_length < sizeof call->prefix) return 0;
-    const uint8_t *p = call->prefix;
-    call->message_length = (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 8 | p[4];
-    if (p[0] != 0) {
-      refuse(call, INTERNAL, "the message is marked as compressed, but no encoding was named");
-      return 0;
-    }
-    if (call->message_length > call->server->config.max_message_bytes) {
-      char message[80];
-      snprintf(message, sizeof message, "the message has %u bytes, at most %u are taken", call->message_length,
-               call->server->config.max_message_bytes);
-      h2_count_cap(call->loop, H2_CAP_MESSAGE);
-      refuse(call, RESOURCE_EXHAUSTED, message);
-      return 0;
-    }
+    on_prefix(call);
+    if (call->state != H2_ARRIVING) return 0;
   }
   size_t rest = call->message_length - call->message.length;
   if (length > rest) length = rest;
   if (!h2_call_hold(call, length)) {
     h2_count_cap(call->loop, H2_CAP_WAITING);
-    refuse(call, RESOURCE_EXHAUSTED, "the server holds as much as it may; try again in a moment");
+    refuse(call, RESOURCE_EXHAUSTED, full);
     return 0;
   }
   h2_buffer_add(&call->message, data, length);
@@ -215,47 +242,61 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, cons
   return 0;
 }
 
-/* Counts a frame that costs the server more than its sender; ends the connection that sends too many in a second. */
-static int too_many(h2_connection *connection, uint32_t *count, uint32_t most, int cap) {
-  uint64_t second = h2_now_ms() / 1000;
-  if (second != connection->second) {
-    connection->second = second;
-    connection->resets = connection->pings = connection->settings = 0;
+/* A window that is opened without much that was sent through it: a few for each call and each frame are usual. */
+static void count_update(h2_connection *connection) {
+  uint64_t usual = connection->loop->server->config.max_pings + 4 * connection->begun + 8 * connection->sent;
+  if (++connection->updates <= usual) return;
+  h2_count_cap(connection->loop, H2_CAP_PINGS);
+  h2_connection_break(connection, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+static void greeted(h2_connection *connection) {
+  h2_loop *loop = connection->loop;
+  if (connection->greeted) return;
+  connection->greeted = 1;
+  h2_timers_add(&loop->idle, &connection->clock, loop->now_ms + loop->server->config.idle_ms);
+}
+
+/* A frame that costs the server more than its sender. */
+static void on_other(h2_connection *connection, const nghttp2_frame *frame) {
+  const h2_config *config = &connection->loop->server->config;
+  switch (frame->hd.type) {
+    case NGHTTP2_RST_STREAM:
+      h2_connection_count(connection, &connection->resets, config->max_resets, H2_CAP_RESETS);
+      return;
+    case NGHTTP2_SETTINGS:
+      if (frame->hd.flags & NGHTTP2_FLAG_ACK) return;
+      greeted(connection);
+      h2_connection_count(connection, &connection->settings, config->max_settings, H2_CAP_SETTINGS);
+      return;
+    case NGHTTP2_DATA: /* without any */
+    case NGHTTP2_PING:
+    case NGHTTP2_PRIORITY:
+    case NGHTTP2_GOAWAY:
+      h2_connection_count(connection, &connection->pings, config->max_pings, H2_CAP_PINGS);
+      return;
+    case NGHTTP2_WINDOW_UPDATE:
+      count_update(connection);
+      return;
+    default:
+      return;
   }
-  if (++*count <= most) return 0;
-  h2_count_cap(connection->loop, cap);
-  connection->broken = 1;
-  nghttp2_session_terminate_session(connection->session, NGHTTP2_ENHANCE_YOUR_CALM);
-  return NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user) {
   h2_connection *connection = user;
-  const h2_config *config = &connection->loop->server->config;
-  h2_call *call;
-  switch (frame->hd.type) {
-    case NGHTTP2_HEADERS:
-    case NGHTTP2_DATA:
-      if (frame->hd.type == NGHTTP2_DATA && frame->hd.length == 0 && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
-          too_many(connection, &connection->pings, config->max_pings, H2_CAP_PINGS)) {
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-      }
-      call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-      if (call == NULL) return 0;
-      if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) on_fields(call);
-      if (call->whole || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) arrived(call);
-      return 0;
-    case NGHTTP2_RST_STREAM:
-      return too_many(connection, &connection->resets, config->max_resets, H2_CAP_RESETS);
-    case NGHTTP2_SETTINGS:
-      if (frame->hd.flags & NGHTTP2_FLAG_ACK) return 0;
-      return too_many(connection, &connection->settings, config->max_settings, H2_CAP_SETTINGS);
-    case NGHTTP2_PING:
-    case NGHTTP2_PRIORITY:
-      return too_many(connection, &connection->pings, config->max_pings, H2_CAP_PINGS);
-    default:
-      return 0;
+  int ends = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+  int empty = frame->hd.type == NGHTTP2_DATA && frame->hd.length <= frame->data.padlen;
+  if (connection->broken) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  if ((frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) || (empty && !ends)) {
+    on_other(connection, frame);
+    return connection->broken ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
   }
+  h2_call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+  if (call == NULL) return 0;
+  if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) on_fields(call);
+  if (call->whole || ends) arrived(call);
+  return 0;
 }
 
 void h2_call_late(h2_call *call) {
@@ -264,8 +305,7 @@ void h2_call_late(h2_call *call) {
   h2_timer_remove(&call->timer);
   if (!call->has_fields) {
     /* Its fields are not all there: until they are, nothing else can come on this connection. */
-    connection->broken = 1;
-    nghttp2_session_terminate_session(connection->session, NGHTTP2_ENHANCE_YOUR_CALM);
+    h2_connection_break(connection, NGHTTP2_ENHANCE_YOUR_CALM);
   } else {
     arrived(call);
   }

@@ -1,28 +1,31 @@
 /* Bytes that grow, and packed fields. */
-#include "h2.h"
-
 #include <stdlib.h>
 #include <string.h>
 
+#include "internal.h"
+
+int h2_buffer_reserve(h2_buffer *buffer, size_t bytes) {
+  if (buffer->failed) return 0;
+  if (bytes <= buffer->capacity) return 1;
+  size_t capacity = buffer->capacity ? buffer->capacity : 256;
+  while (capacity < bytes && capacity <= SIZE_MAX / 2) capacity *= 2;
+  uint8_t *larger = capacity < bytes ? NULL : realloc(buffer->data, capacity);
+  if (larger == NULL) {
+    buffer->failed = 1;
+    return 0;
+  }
+  buffer->data = larger;
+  buffer->capacity = capacity;
+  return 1;
+}
+
 void h2_buffer_add(h2_buffer *buffer, const void *data, size_t length) {
   if (buffer->failed || length == 0) return;
-  if (length > buffer->capacity - buffer->length) {
-    size_t capacity = buffer->capacity ? buffer->capacity : 256;
-    while (capacity - buffer->length < length) {
-      if (capacity > SIZE_MAX / 2) {
-        buffer->failed = 1;
-        return;
-      }
-      capacity *= 2;
-    }
-    uint8_t *larger = realloc(buffer->data, capacity);
-    if (larger == NULL) {
-      buffer->failed = 1;
-      return;
-    }
-    buffer->data = larger;
-    buffer->capacity = capacity;
+  if (length > SIZE_MAX - buffer->length) {
+    buffer->failed = 1;
+    return;
   }
+  if (!h2_buffer_reserve(buffer, buffer->length + length)) return;
   memcpy(buffer->data + buffer->length, data, length);
   buffer->length += length;
 }

@@ -1,11 +1,47 @@
 /* One call: what it brought, who holds it, and what it ends with. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
+#include "wire.h"
+
+enum { OK = 0, UNKNOWN = 2, RESOURCE_EXHAUSTED = 8, INTERNAL = 13 };
+
+/* What the library keeps of a stream beside us, about. */
+#define STREAM_BYTES 512
+
+/* A loop keeps so many calls for others, each of its buffers no larger than this. */
+#if defined(MOST_SPARE) /* the build says how many */
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MOST_SPARE 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define MOST_SPARE 0 /* so that they see each that is used after its end */
+#endif
+#endif
+#ifndef MOST_SPARE
+#define MOST_SPARE 256
+#endif
+#define MOST_SPARE_BYTES 1024
+
+static h2_call *fresh(h2_loop *loop) {
+  h2_call *call = loop->spare;
+  if (call == NULL) return calloc(1, sizeof *call);
+  loop->spare = call->after;
+  loop->spares--;
+  h2_buffer buffers[H2_BUFFERS];
+  memcpy(buffers, call->buffers, sizeof buffers);
+  memset(call, 0, sizeof *call);
+  for (size_t i = 0; i < H2_BUFFERS; i++) {
+    call->buffers[i].data = buffers[i].data;
+    call->buffers[i].capacity = buffers[i].capacity;
+  }
+  return call;
+}
 
 h2_call *h2_call_new(h2_connection *connection, int32_t stream) {
-  h2_call *call = calloc(1, sizeof *call);
+  h2_call *call = fresh(connection->loop);
   if (call == NULL) return NULL;
   call->server = connection->loop->server;
   call->loop = connection->loop;
@@ -15,48 +51,145 @@ h2_call *h2_call_new(h2_connection *connection, int32_t stream) {
   call->arrived_ns = h2_now_ns();
   atomic_init(&call->references, 1);
   memcpy(call->peer, connection->peer, sizeof call->peer);
-  h2_call_hold(call, sizeof *call);
+  h2_call_hold(call, sizeof *call + STREAM_BYTES);
   return call;
 }
 
-void h2_call_release(h2_call *call) {
-  if (atomic_fetch_sub_explicit(&call->references, 1, memory_order_acq_rel) != 1) return;
+static int is_last(h2_call *call) {
+  if (atomic_fetch_sub_explicit(&call->references, 1, memory_order_acq_rel) != 1) return 0;
   atomic_fetch_sub_explicit(&call->server->waiting, call->held, memory_order_relaxed);
-  h2_buffer *buffers[] = {&call->path,    &call->fields,   &call->message,       &call->reply,
-                          &call->initial, &call->trailing, &call->status_message};
-  for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) h2_buffer_free(buffers[i]);
+  return 1;
+}
+
+static void free_call(h2_call *call) {
+  for (size_t i = 0; i < H2_BUFFERS; i++) h2_buffer_free(&call->buffers[i]);
   free(call);
 }
 
-int h2_call_hold(h2_call *call, size_t bytes) {
+void h2_call_release(h2_call *call) {
+  if (is_last(call)) free_call(call);
+}
+
+void h2_call_recycle(h2_call *call) {
+  h2_loop *loop = call->loop;
+  if (!is_last(call)) return;
+  if (loop->spares >= MOST_SPARE) {
+    free_call(call);
+    return;
+  }
+  for (size_t i = 0; i < H2_BUFFERS; i++) {
+    if (call->buffers[i].capacity > MOST_SPARE_BYTES) h2_buffer_free(&call->buffers[i]);
+  }
+  call->after = loop->spare;
+  loop->spare = call;
+  loop->spares++;
+}
+
+void h2_calls_free(h2_loop *loop) {
+  while (loop->spare != NULL) {
+    h2_call *next = loop->spare->after;
+    free_call(loop->spare);
+    loop->spare = next;
+  }
+  loop->spares = 0;
+}
+
+static uint64_t hold(h2_call *call, size_t bytes) {
   call->held += bytes;
-  uint64_t waiting = atomic_fetch_add_explicit(&call->server->waiting, bytes, memory_order_relaxed) + bytes;
-  return waiting <= call->server->config.max_waiting_bytes;
+  return atomic_fetch_add_explicit(&call->server->waiting, bytes, memory_order_relaxed) + bytes;
+}
+
+int h2_call_hold(h2_call *call, size_t bytes) {
+  return hold(call, bytes) <= call->server->config.max_waiting_bytes;
+}
+
+/* ---- what it ends with ---- */
+
+/* Counts no more what is not kept. */
+static void drop(h2_call *call, size_t bytes) {
+  call->held -= bytes;
+  atomic_fetch_sub_explicit(&call->server->waiting, bytes, memory_order_relaxed);
+}
+
+/* Ends it with an error instead of what it had. */
+static void spoil(h2_call *call, int status, const char *message) {
+  h2_buffer *answer[] = {&call->reply, &call->initial, &call->trailing, &call->status_message};
+  for (size_t i = 0; i < sizeof answer / sizeof *answer; i++) h2_buffer_free(answer[i]);
+  call->status = status;
+  h2_buffer_add(&call->status_message, message, strlen(message));
+}
+
+/* The bytes of fields, as HTTP/2 counts them; -1: one cannot be sent. */
+static int64_t sent_bytes(h2_slice packed) {
+  size_t position = 0;
+  int64_t bytes = 0;
+  h2_slice name, value;
+  while (h2_fields_next(packed, &position, &name, &value)) {
+    if (name.length == 0 || name.data[0] == ':' || !nghttp2_check_header_name(name.data, name.length)) return -1;
+    int binary = h2_is_binary(name);
+    if (!binary && !nghttp2_check_header_value(value.data, value.length)) return -1;
+    bytes += (int64_t)(name.length + (binary ? value.length / 3 * 4 + 4 : value.length) + 32);
+  }
+  return bytes;
+}
+
+/* Whether the fields of an answer can be sent; if not, it is one that says so. */
+static int fit(h2_call *call, const h2_answer *answer) {
+  int64_t before = sent_bytes(answer->initial), after = sent_bytes(answer->trailing);
+  int64_t most = before > after ? before : after;
+  char message[96];
+  if (before < 0 || after < 0) {
+    spoil(call, INTERNAL, "the answer's metadata has a name or a value that HTTP/2 cannot carry");
+  } else if (most > H2_FIELD_BYTES) {
+    snprintf(message, sizeof message, "the answer's metadata has %lld bytes, at most %d are sent", (long long)most,
+             H2_FIELD_BYTES);
+    spoil(call, RESOURCE_EXHAUSTED, message);
+  }
+  return before >= 0 && after >= 0 && most <= H2_FIELD_BYTES;
+}
+
+/* The first H2_MESSAGE_BYTES, but no part of a character. */
+static h2_slice cut(h2_slice text) {
+  if (text.length <= H2_MESSAGE_BYTES) return text;
+  text.length = H2_MESSAGE_BYTES;
+  while (text.length > 0 && (text.data[text.length] & 0xC0) == 0x80) text.length--;
+  return text;
 }
 
 void h2_call_keep(h2_call *call, const h2_answer *answer) {
-  static const char short_of_memory[] = "out of memory";
-  h2_slice body = answer->status == 0 ? answer->body : (h2_slice){NULL, 0};
-  if (answer->status == 0) {
-    uint8_t prefix[5] = {0, (uint8_t)(body.length >> 24), (uint8_t)(body.length >> 16), (uint8_t)(body.length >> 8),
-                         (uint8_t)body.length};
+  int ok = answer->status == OK;
+  size_t bytes = answer->initial.length + answer->trailing.length + (ok ? answer->body.length + 5 : 0);
+  h2_slice message = cut(answer->message);
+  call->status = answer->status < 0 ? UNKNOWN : answer->status;
+  if ((answer->initial.length || answer->trailing.length) && !fit(call, answer)) return;
+  if (ok && answer->body.length > UINT32_MAX) {
+    spoil(call, RESOURCE_EXHAUSTED, "the answer has more bytes than a message of gRPC can");
+    return;
+  }
+  /* Beyond the bound, so that who asks for too much does not take the answers of those who were served. */
+  if (hold(call, bytes + message.length) / 2 > call->server->config.max_waiting_bytes) {
+    atomic_fetch_add_explicit(&call->server->refused_answers, 1, memory_order_relaxed);
+    drop(call, bytes + message.length);
+    spoil(call, RESOURCE_EXHAUSTED, "the server holds as much as it may; try again in a moment");
+    return;
+  }
+  if (ok) {
+    size_t length = answer->body.length;
+    uint8_t prefix[5] = {0, (uint8_t)(length >> 24), (uint8_t)(length >> 16), (uint8_t)(length >> 8), (uint8_t)length};
+    h2_buffer_reserve(&call->reply, sizeof prefix + length);
     h2_buffer_add(&call->reply, prefix, sizeof prefix);
-    h2_buffer_add(&call->reply, body.data, body.length);
+    h2_buffer_add(&call->reply, answer->body.data, length);
   }
   h2_buffer_add(&call->initial, answer->initial.data, answer->initial.length);
   h2_buffer_add(&call->trailing, answer->trailing.data, answer->trailing.length);
-  h2_buffer_add(&call->status_message, answer->message.data, answer->message.length);
-  call->status = answer->status;
+  h2_buffer_add(&call->status_message, message.data, message.length);
   if (call->reply.failed || call->initial.failed || call->trailing.failed || call->status_message.failed) {
-    h2_buffer_free(&call->reply);
-    h2_buffer_free(&call->initial);
-    h2_buffer_free(&call->trailing);
-    h2_buffer_free(&call->status_message);
-    call->status = 8; /* RESOURCE_EXHAUSTED */
-    h2_buffer_add(&call->status_message, short_of_memory, sizeof short_of_memory - 1);
+    drop(call, bytes + message.length);
+    spoil(call, RESOURCE_EXHAUSTED, "out of memory");
   }
-  h2_call_hold(call, call->reply.length + call->initial.length + call->trailing.length + call->status_message.length);
 }
+
+/* ---- what it brought ---- */
 
 h2_slice h2_call_path(const h2_call *call) { return (h2_slice){call->path.data, call->path.length}; }
 

@@ -12,8 +12,23 @@
 
 #include "internal.h"
 
+/* How often a peer that says nothing more is asked whether it is there. */
+#define PROBE_MS 1000
+/* A peer has so long to take the last that it is told, and may say so much meanwhile. */
+#define LINGER_MS 1000
+#define MOST_DISCARDED (4 << 20)
+
+/* So many parts a block of fields may have. The library counts one whose head comes in pieces for each piece. */
+#define MOST_CONTINUATIONS 64
+
+/* NGHTTP2_ERR_TOO_MANY_CONTINUATIONS, which older libraries do not name. */
+#define TOO_MANY_CONTINUATIONS -905
+
 /* Only patched and newer libraries have these; their own bounds would be too tight for a proxy's connection. */
 extern void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *, uint64_t, uint64_t) __attribute__((weak));
+extern void nghttp2_option_set_max_continuations(nghttp2_option *, size_t) __attribute__((weak));
+extern void nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(nghttp2_option *, int)
+    __attribute__((weak));
 
 /* The stream is closed: whoever still works for the call works in vain. */
 static void leave(h2_connection *connection, h2_call *call) {
@@ -23,11 +38,13 @@ static void leave(h2_connection *connection, h2_call *call) {
   if (connection->first == call) connection->first = call->after;
   connection->calls--;
   call->connection = NULL;
-  if (call->state == H2_UP) {
+  if (call->going_up) {
+    call->cancelled = 1; /* before anybody heard of it */
+  } else if (call->state == H2_UP) {
     H2_COUNT(connection->loop->counts.cancelled, 1);
     h2_server_cancel(call->server, call);
   }
-  h2_call_release(call);
+  h2_call_recycle(call);
 }
 
 static int on_stream_close(nghttp2_session *session, int32_t stream, uint32_t error_code, void *user) {
@@ -38,22 +55,31 @@ static int on_stream_close(nghttp2_session *session, int32_t stream, uint32_t er
   nghttp2_session_set_stream_user_data(session, stream, NULL);
   leave(connection, call);
   if (connection->calls == 0) {
-    h2_timers_add(&connection->loop->idle, &connection->idle,
-                  h2_now_ms() + connection->loop->server->config.idle_ms);
+    h2_loop *loop = connection->loop;
+    h2_timers_add(&loop->idle, &connection->clock, loop->now_ms + loop->server->config.idle_ms);
   }
   return 0;
 }
 
 int h2_callbacks(h2_server *server) {
-  if (nghttp2_session_callbacks_new(&server->callbacks) != 0 || nghttp2_option_new(&server->options) != 0) return ENOMEM;
+  if (nghttp2_session_callbacks_new(&server->callbacks) != 0) return ENOMEM;
+  if (nghttp2_option_new(&server->options) != 0) return ENOMEM;
   h2_arriving_callbacks(server->callbacks);
   h2_answering_callbacks(server->callbacks);
   nghttp2_session_callbacks_set_on_stream_close_callback(server->callbacks, on_stream_close);
   /* Ours is the bound, in frames a second. */
   if (nghttp2_option_set_stream_reset_rate_limit != NULL) {
-    nghttp2_option_set_stream_reset_rate_limit(server->options, server->config.max_resets, server->config.max_resets);
+    uint64_t beyond = 2 * (uint64_t)server->config.max_resets + 1;
+    nghttp2_option_set_stream_reset_rate_limit(server->options, beyond, beyond);
+  }
+  if (nghttp2_option_set_max_continuations != NULL) {
+    nghttp2_option_set_max_continuations(server->options, MOST_CONTINUATIONS);
   }
   nghttp2_option_set_no_closed_streams(server->options, 1);
+  /* gRPC's libraries send metadata with blanks around it as it is, and take it. */
+  if (nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation != NULL) {
+    nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(server->options, 1);
+  }
   return 0;
 }
 
@@ -62,7 +88,11 @@ static void name_peer(h2_connection *connection) {
   socklen_t length = sizeof address;
   char text[INET6_ADDRSTRLEN];
   if (getpeername(connection->fd, (struct sockaddr *)&address, &length) != 0) address.ss_family = AF_UNIX;
-  if (address.ss_family == AF_INET) {
+  struct sockaddr_in6 *mapped = (struct sockaddr_in6 *)&address;
+  if (address.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&mapped->sin6_addr)) {
+    inet_ntop(AF_INET, &mapped->sin6_addr.s6_addr[12], text, sizeof text);
+    snprintf(connection->peer, sizeof connection->peer, "ipv4:%s:%d", text, ntohs(mapped->sin6_port));
+  } else if (address.ss_family == AF_INET) {
     struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
     inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
     snprintf(connection->peer, sizeof connection->peer, "ipv4:%s:%d", text, ntohs(v4->sin_port));
@@ -75,13 +105,32 @@ static void name_peer(h2_connection *connection) {
   }
 }
 
-static void watch(h2_connection *connection) {
-  /* While the socket takes nothing, nothing is read: what is asked meanwhile would have to be kept. */
-  uint32_t events = connection->out_length > connection->out_sent ? EPOLLOUT : EPOLLIN;
-  if (events == connection->watched) return;
-  struct epoll_event event = {.events = events, .data.ptr = connection};
-  epoll_ctl(connection->loop->epoll, connection->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, connection->fd, &event);
-  connection->watched = events;
+/* Says what callers are held to; 0: out of memory, or the socket is done for. */
+static int introduce(h2_connection *connection) {
+  const h2_config *config = &connection->loop->server->config;
+  uint64_t window = (uint64_t)config->max_message_bytes + 5;
+  if (window < 65535) window = 65535;
+  if (window > 0x7fffffff) window = 0x7fffffff;
+  /* The library would end a connection that begins one call too many, where RFC 9113, 5.1.2, has that call refused. It
+   * is told of no bound, and the one for callers is written over what it says. */
+  nghttp2_settings_entry settings[] = {
+      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, UINT32_MAX},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)window},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, config->max_header_bytes},
+  };
+  enum { COUNT = sizeof settings / sizeof *settings, HEAD = 9, ENTRY = 6, ID = 2 };
+  uint8_t frame[HEAD + COUNT * ENTRY];
+  const uint8_t *made;
+  if (nghttp2_submit_settings(connection->session, NGHTTP2_FLAG_NONE, settings, COUNT) != 0 ||
+      nghttp2_session_mem_send(connection->session, &made) != sizeof frame) {
+    return 0;
+  }
+  memcpy(frame, made, sizeof frame);
+  for (int i = 0; i < 4; i++) frame[HEAD + ID + i] = (uint8_t)(config->max_streams >> (24 - 8 * i));
+  /* Bytes of all calls together are taken at once, so that none waits for another. */
+  return h2_connection_send(connection, frame, sizeof frame) &&
+         nghttp2_session_set_local_window_size(connection->session, NGHTTP2_FLAG_NONE, 0,
+                                               (int32_t)(window > 1 << 20 ? window : 1 << 20)) == 0;
 }
 
 void h2_connection_open(h2_loop *loop, int fd) {
@@ -107,110 +156,117 @@ void h2_connection_open(h2_loop *loop, int fd) {
   if (loop->connections != NULL) loop->connections->before = connection;
   loop->connections = connection;
   H2_COUNT(loop->counts.accepted, 1);
-  h2_timers_add(&loop->idle, &connection->idle, h2_now_ms() + config->idle_ms);
-  uint32_t window = config->max_message_bytes + 5;
-  if (window < 65535) window = 65535;
-  if (window > 0x7fffffff) window = 0x7fffffff;
-  nghttp2_settings_entry settings[] = {
-      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, config->max_streams},
-      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window},
-      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, config->max_header_bytes},
-  };
-  nghttp2_submit_settings(connection->session, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof *settings);
-  nghttp2_session_set_local_window_size(connection->session, NGHTTP2_FLAG_NONE, 0,
-                                        (int32_t)(window > 1 << 20 ? window : 1 << 20));
+  h2_timers_add(&loop->greeting, &connection->clock, loop->now_ms + config->message_ms);
+  if (!introduce(connection)) {
+    h2_connection_close(connection);
+    return;
+  }
   if (loop->drain_said) nghttp2_submit_goaway(connection->session, NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, NULL, 0);
-  h2_connection_flush(connection);
+  h2_connection_dirty(connection);
 }
 
-void h2_connection_readable(h2_connection *connection) {
+/* ---- reading ---- */
+
+void h2_connection_probe(h2_connection *connection) {
+  h2_loop *loop = connection->loop;
+  nghttp2_submit_ping(connection->session, NGHTTP2_FLAG_NONE, NULL);
+  h2_timers_add(&loop->probing, &connection->clock, loop->now_ms + PROBE_MS);
+  h2_connection_dirty(connection);
+}
+
+/* The peer has closed its side. It may be gone, or listen for what it asked before. */
+static void hear_the_end(h2_connection *connection) {
+  connection->ended = 1;
+  for (h2_call *call = connection->first; call != NULL; call = call->after) {
+    if (call->state != H2_ARRIVING) continue;
+    h2_timer_remove(&call->timer);
+    nghttp2_submit_rst_stream(connection->session, NGHTTP2_FLAG_NONE, call->stream, NGHTTP2_CANCEL);
+  }
+  if (connection->calls > 0) h2_connection_probe(connection);
+  h2_connection_dirty(connection);
+}
+
+static void hear(h2_connection *connection) {
   h2_loop *loop = connection->loop;
   ssize_t length = read(connection->fd, loop->in, sizeof loop->in);
   if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (length <= 0) {
+  if (length < 0) {
     h2_connection_close(connection);
+    return;
+  }
+  if (length == 0) {
+    hear_the_end(connection);
     return;
   }
   ssize_t used = nghttp2_session_mem_recv(connection->session, loop->in, (size_t)length);
-  if (used < 0) {
-    if (!connection->broken && used != NGHTTP2_ERR_CALLBACK_FAILURE) {
-      nghttp2_session_terminate_session(connection->session,
-                                        used == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
-    }
-    connection->broken = 1;
+  if (used < 0 && !connection->broken) {
+    int flooded = used == NGHTTP2_ERR_FLOODED || used == TOO_MANY_CONTINUATIONS;
+    if (flooded) h2_count_cap(loop, used == TOO_MANY_CONTINUATIONS ? H2_CAP_HEADERS : H2_CAP_PINGS);
+    h2_connection_break(connection, flooded ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
   }
-  h2_connection_flush(connection);
+  h2_connection_dirty(connection);
 }
 
-/* Writes; 0 if the socket is done for. What it does not take is kept. */
-static int send_some(h2_connection *connection, const uint8_t *data, size_t length) {
-  while (length > 0) {
-    ssize_t sent = send(connection->fd, data, length, MSG_NOSIGNAL);
-    if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0 && errno != EAGAIN) return 0;
-    if (sent < 0) {
-      if (connection->out == NULL && (connection->out = malloc(H2_CHUNK)) == NULL) return 0;
-      memcpy(connection->out, data, length);
-      connection->out_length = length;
-      connection->out_sent = 0;
-      h2_timers_add(&connection->loop->stalled, &connection->stalled,
-                    h2_now_ms() + connection->loop->server->config.write_ms);
-      return 1;
-    }
-    data += sent;
-    length -= (size_t)sent;
+/* Reads what nobody hears any more: closing while there is some would take from the peer what it was told last. */
+static void discard(h2_connection *connection) {
+  ssize_t length = read(connection->fd, connection->loop->in, sizeof connection->loop->in);
+  if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (length > 0) connection->discarded += (uint64_t)length;
+  if (length <= 0 || connection->discarded > MOST_DISCARDED) h2_connection_close(connection);
+}
+
+void h2_connection_event(h2_connection *connection, uint32_t events) {
+  if (connection->session == NULL) {
+    discard(connection);
+  } else if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && connection->out == NULL && !connection->ended) {
+    hear(connection);
+  } else if (events & (EPOLLHUP | EPOLLERR)) {
+    h2_connection_close(connection);
+  } else {
+    h2_connection_dirty(connection);
   }
+}
+
+int h2_connection_count(h2_connection *connection, uint32_t *count, uint32_t most, int cap) {
+  uint64_t second = connection->loop->now_ms / 1000;
+  if (second != connection->second) {
+    connection->second = second;
+    connection->resets = connection->pings = connection->settings = 0;
+  }
+  if (++*count <= most || connection->broken) return 0;
+  h2_count_cap(connection->loop, cap);
+  h2_connection_break(connection, NGHTTP2_ENHANCE_YOUR_CALM);
   return 1;
 }
 
-static int send_kept(h2_connection *connection) {
-  while (connection->out_sent < connection->out_length) {
-    ssize_t sent = send(connection->fd, connection->out + connection->out_sent,
-                        connection->out_length - connection->out_sent, MSG_NOSIGNAL);
-    if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0) return errno == EAGAIN;
-    connection->out_sent += (size_t)sent;
-  }
+void h2_connection_break(h2_connection *connection, uint32_t code) {
+  if (connection->broken) return;
+  connection->broken = 1;
+  nghttp2_session_terminate_session(connection->session, code);
+}
+
+/* ---- ending ---- */
+
+/* Frees all but the socket. */
+static void let_go(h2_connection *connection) {
+  h2_timer_remove(&connection->stalled);
+  h2_timer_remove(&connection->clock);
+  /* The library tells nobody of streams that end with their session. */
+  while (connection->first != NULL) leave(connection, connection->first);
+  nghttp2_session_del(connection->session);
+  connection->session = NULL;
   free(connection->out);
   connection->out = NULL;
-  connection->out_length = connection->out_sent = 0;
-  h2_timer_remove(&connection->stalled);
-  return 1;
 }
 
-void h2_connection_flush(h2_connection *connection) {
+void h2_connection_linger(h2_connection *connection) {
   h2_loop *loop = connection->loop;
-  nghttp2_session *session = connection->session;
-  if (connection->out != NULL && !send_kept(connection)) {
+  let_go(connection);
+  if (shutdown(connection->fd, SHUT_WR) != 0 || !h2_connection_watch(connection, 0)) {
     h2_connection_close(connection);
     return;
   }
-  /* No more is made than the socket takes, but for one chunk. */
-  while (connection->out == NULL) {
-    size_t length = 0;
-    const uint8_t *frame = NULL;
-    ssize_t next = 0;
-    while (length < H2_CHUNK / 2 && (next = nghttp2_session_mem_send(session, &frame)) > 0) {
-      if ((size_t)next > H2_CHUNK - length) {
-        /* One frame has at most 16 KiB and its head, or the server's own fields. */
-        next = -1;
-        break;
-      }
-      memcpy(loop->out + length, frame, (size_t)next);
-      length += (size_t)next;
-    }
-    if (next < 0 || (length > 0 && !send_some(connection, loop->out, length))) {
-      h2_connection_close(connection);
-      return;
-    }
-    if (length < H2_CHUNK / 2) break;
-  }
-  int done = !nghttp2_session_want_read(session) && !nghttp2_session_want_write(session);
-  if (connection->out == NULL && (connection->broken || done)) {
-    h2_connection_close(connection);
-    return;
-  }
-  watch(connection);
+  h2_timers_add(&loop->lingering, &connection->clock, loop->now_ms + LINGER_MS);
 }
 
 void h2_connection_dirty(h2_connection *connection) {
@@ -227,13 +283,8 @@ void h2_connection_close(h2_connection *connection) {
     while (*place != connection) place = &(*place)->next_dirty;
     *place = connection->next_dirty;
   }
-  h2_timer_remove(&connection->stalled);
-  /* The library tells nobody of streams that end with their session. */
-  while (connection->first != NULL) leave(connection, connection->first);
-  nghttp2_session_del(connection->session);
-  h2_timer_remove(&connection->idle);
+  let_go(connection);
   close(connection->fd);
-  free(connection->out);
   if (connection->before != NULL) connection->before->after = connection->after;
   if (connection->after != NULL) connection->after->before = connection->before;
   if (loop->connections == connection) loop->connections = connection->after;

@@ -27,16 +27,20 @@ typedef struct {
   uint32_t max_header_bytes; /* of one call, as HTTP/2 counts them: each field has 32 more */
   uint32_t max_message_bytes;
   uint32_t max_in_flight;     /* calls that went up and are not answered */
-  uint64_t max_waiting_bytes; /* what all calls hold: fields, messages, answers */
-  uint32_t max_resets;        /* RST_STREAM of one connection in one second */
-  uint32_t max_pings;         /* also other frames that cost an answer and carry nothing */
+  uint64_t max_waiting_bytes; /* what all calls hold: fields, messages, answers; with answers up to twice that */
+  uint32_t max_resets;        /* RST_STREAM of one connection in one second, or what makes us send it */
+  uint32_t max_pings;         /* also other frames that cost an answer and carry nothing; one more for each answer */
   uint32_t max_settings;
   uint32_t idle_ms;    /* a connection without calls is closed */
-  uint32_t message_ms; /* a caller has for its message */
+  uint32_t message_ms; /* a caller has for its message, and a connection for its preface */
   uint32_t write_ms;   /* a caller has to take its answer */
 } h2_config;
 
-/* What a call ends with. Fields are packed (h2_fields_add); `grpc-message` is not yet percent-encoded. */
+/* What a call ends with. Fields are packed (h2_fields_add); `grpc-message` is not yet percent-encoded, and cut after
+ * H2_MESSAGE_BYTES. Fields that HTTP/2 cannot carry make it INTERNAL, more than H2_FIELD_BYTES (as HTTP/2 counts them,
+ * before or after the body) RESOURCE_EXHAUSTED. */
+#define H2_MESSAGE_BYTES 4096
+#define H2_FIELD_BYTES 49152
 typedef struct {
   int status;
   h2_slice message;
@@ -86,11 +90,12 @@ typedef h2_outcome (*h2_handler)(void *state, const h2_call *call, int64_t now_u
 h2_server *h2_server_new(const h2_config *config);
 int h2_server_handle(h2_server *server, const char *path, h2_handler handler, void *state);
 
-/* Serves connections of a listening socket, which stays the caller's. 0, or an errno. */
+/* Serves connections of a listening socket, which stays the caller's and becomes non-blocking. 0, or an errno. */
 int h2_server_start(h2_server *server, int listener);
 /* Accepts no more connections, and asks those there are to go when their calls are done. Calls are still served. */
 void h2_server_drain(h2_server *server);
-/* Closes all connections and ends all threads. Calls that are up may still be answered, in vain. */
+/* Closes all connections and ends all threads; does nothing a second time. Calls that are up may still be answered, in
+ * vain. */
 void h2_server_stop(h2_server *server);
 /* When stopped, and all calls that went up are answered. */
 void h2_server_free(h2_server *server);
@@ -124,6 +129,7 @@ enum {
   H2_CAP_IDLE,
   H2_CAP_SLOW_MESSAGE,
   H2_CAP_SLOW_READER,
+  H2_CAP_STREAMS,
   H2_CAPS
 };
 extern const char *const h2_cap_names[H2_CAPS];

@@ -1,8 +1,8 @@
 /* What the parts of the transport know of each other.
  *
  * A loop is one thread with its connections; all that is theirs is touched by that thread alone. A call belongs to its
- * stream until that closes, and, if it went up, also to the owner of the server until it is ended: whoever is last frees
- * it. Two queues cross threads: calls going up (the server's), and calls that were ended (each loop's).
+ * stream until that closes, and, if it went up, also to the owner of the server until it is ended: whoever is last
+ * frees it. Two queues cross threads: calls going up (the server's), and calls that were ended (each loop's).
  */
 #ifndef WAYPOST_H2_INTERNAL_H
 #define WAYPOST_H2_INTERNAL_H
@@ -14,7 +14,8 @@
 
 #include "h2.h"
 
-#define H2_PEER 80 /* bytes of a peer's name */
+#define H2_PEER 80   /* bytes of a peer's name */
+#define H2_BUFFERS 7 /* of a call */
 
 typedef struct h2_loop h2_loop;
 typedef struct h2_connection h2_connection;
@@ -49,26 +50,21 @@ struct h2_call {
   h2_call *before, *after;   /* of the same connection */
   int32_t stream;
   h2_state state;
-  int refused; /* its fields or its message are not read on */
   int post, has_fields;
-  int grpc;         /* its content type is gRPC's */
-  int encoded;      /* it names another encoding than identity */
-  h2_buffer path;
-  h2_buffer fields; /* metadata */
-  uint32_t header_bytes;
+  int grpc;              /* its content type is gRPC's */
+  int encoded;           /* it names another encoding than identity */
+  uint64_t header_bytes; /* of all its fields, also of those that are not kept */
   int64_t timeout_us;
   uint64_t arrived_ns;
   uint8_t prefix[5];
   uint32_t prefix_length;
-  h2_buffer message;
   uint32_t message_length;
   int whole;
   uint64_t held; /* bytes counted in the server's `waiting` */
   h2_timer timer;
-  /* The answer: its body with the prefix, and what comes around it. */
-  h2_buffer reply, initial, trailing, status_message;
   size_t reply_sent;
-  int status;
+  int status;     /* below 0: one of HTTP, negated */
+  int going_up;   /* in its loop's list */
   /* Under the server's lock. */
   h2_call *next_up;
   int queued;    /* goes up, and is not yet taken */
@@ -80,21 +76,34 @@ struct h2_call {
   atomic_int references;
   void *owner;
   char peer[H2_PEER];
+  /* What came: path, metadata, message. The answer: its body with the prefix, and what comes around it. */
+  union {
+    struct {
+      h2_buffer path, fields, message, reply, initial, trailing, status_message;
+    };
+    h2_buffer buffers[H2_BUFFERS];
+  };
 };
 
 struct h2_connection {
   h2_loop *loop;
   int fd;
-  nghttp2_session *session;
+  nghttp2_session *session; /* NULL once all is said: the peer only has to take it */
   uint32_t calls;
   h2_call *first;
-  int broken;       /* closed as soon as what was said is sent */
-  uint32_t watched; /* events */
-  uint8_t *out; /* what the socket did not take */
+  int greeted;         /* its preface has come */
+  int broken;          /* closed as soon as what was said is sent */
+  int ended;           /* the peer says nothing more, but may still listen */
+  int watching;        /* epoll knows of it */
+  uint32_t watched;    /* events */
+  uint8_t *out;        /* what the socket did not take */
   size_t out_length, out_sent;
-  h2_timer idle, stalled;
-  uint64_t second; /* in which these were counted */
+  uint64_t discarded;  /* bytes that came after all was said */
+  h2_timer clock;      /* one of: greeting, idle, probing, lingering */
+  h2_timer stalled;    /* what is in `out` */
+  uint64_t second;     /* in which these were counted */
   uint32_t resets, pings, settings;
+  uint64_t updates, begun, sent; /* ever: window updates; calls; frames of answers */
   h2_connection *before, *after, *next_dirty;
   int dirty;
   char peer[H2_PEER];
@@ -107,13 +116,14 @@ typedef struct {
   void *state;
 } h2_method;
 
-/* Of one thread; read by others. */
+/* Each is written by one thread alone, and read by others. */
 typedef struct {
   _Atomic uint64_t calls[H2_METHODS], failed[H2_METHODS], seconds[H2_METHODS][H2_BUCKETS + 1], nanoseconds[H2_METHODS];
   _Atomic uint64_t up, refused, cancelled, accepted, caps[H2_CAPS];
 } h2_counts;
 
-#define H2_COUNT(counter, n) atomic_store_explicit(&(counter), atomic_load_explicit(&(counter), memory_order_relaxed) + (n), memory_order_relaxed)
+#define H2_COUNT(counter, n)                                                                                      \
+  atomic_store_explicit(&(counter), atomic_load_explicit(&(counter), memory_order_relaxed) + (n), memory_order_relaxed)
 
 static inline h2_slice h2_text(const char *text) { return (h2_slice){(const uint8_t *)text, strlen(text)}; }
 
@@ -127,8 +137,14 @@ struct h2_loop {
   h2_connection *dirty;
   atomic_uint open; /* connections, with those on their way */
   h2_call *up, *up_last;
-  h2_timers arriving, ending, idle, stalled;
-  h2_buffer scratch;
+  h2_timers arriving, ending;                    /* of calls */
+  h2_timers greeting, idle, probing, lingering; /* of connections */
+  h2_timers stalled;
+  uint64_t now_ms;   /* when it last woke */
+  h2_buffer scratch; /* for one callback each */
+  h2_buffer block;   /* an array of nghttp2_nv */
+  h2_call *spare;    /* calls to be used again */
+  unsigned spares;
   pthread_mutex_t lock; /* of what others put in */
   h2_call *ended;
   int *accepted;
@@ -147,9 +163,9 @@ struct h2_server {
   h2_loop *loops;
   uint32_t started;
   pthread_t acceptor;
-  int accepting, listener, stop_fd, up_fd;
+  int accepting, listener, stop_fd, up_fd, stopped;
   atomic_int draining, stopping;
-  _Atomic uint64_t waiting, in_flight, connections, refused_connections;
+  _Atomic uint64_t waiting, in_flight, connections, refused_connections, refused_answers;
   nghttp2_session_callbacks *callbacks;
   nghttp2_option *options;
   pthread_mutex_t lock;
@@ -159,15 +175,21 @@ struct h2_server {
 uint64_t h2_now_ns(void);
 static inline uint64_t h2_now_ms(void) { return h2_now_ns() / 1000000; }
 
+/* buffer.c */
+/* Room for so many bytes in all; 0: out of memory. */
+int h2_buffer_reserve(h2_buffer *buffer, size_t bytes);
+
 /* call.c */
 h2_call *h2_call_new(h2_connection *connection, int32_t stream);
+/* From any thread. */
 void h2_call_release(h2_call *call);
+/* From the call's own thread, which keeps it for another. */
+void h2_call_recycle(h2_call *call);
+void h2_calls_free(h2_loop *loop);
 /* Counts bytes that a call holds; 0 if that is too much for the server. */
 int h2_call_hold(h2_call *call, size_t bytes);
-/* Takes what the answer brings; copies. */
+/* Takes what the answer brings; copies. One that cannot be sent becomes an error that says why. */
 void h2_call_keep(h2_call *call, const h2_answer *answer);
-
-void h2_count_cap(h2_loop *loop, int cap);
 
 /* arriving.c, answering.c: what nghttp2 calls, and what the clock does */
 void h2_arriving_callbacks(nghttp2_session_callbacks *callbacks);
@@ -183,19 +205,37 @@ void h2_call_give_up(h2_call *call);
 /* connection.c */
 int h2_callbacks(h2_server *server);
 void h2_connection_open(h2_loop *loop, int fd);
-void h2_connection_readable(h2_connection *connection);
-/* Sends what is to be sent, and closes what is done. The connection may be gone afterwards. */
-void h2_connection_flush(h2_connection *connection);
+/* What epoll says of it. The connection may be gone afterwards. */
+void h2_connection_event(h2_connection *connection, uint32_t events);
 void h2_connection_close(h2_connection *connection);
+/* Lets go of all but the socket, which stays until the peer has taken the last that it was told. */
+void h2_connection_linger(h2_connection *connection);
 /* It is flushed before the loop waits again. */
 void h2_connection_dirty(h2_connection *connection);
+/* Ends it with a GOAWAY of this code. */
+void h2_connection_break(h2_connection *connection, uint32_t code);
+/* Counts one of what may come so often in a second; breaks the connection, and returns 1, if it is too many. */
+int h2_connection_count(h2_connection *connection, uint32_t *count, uint32_t most, int cap);
+/* Asks whether a peer that says nothing more is still there: if not, its system refuses the question. */
+void h2_connection_probe(h2_connection *connection);
+
+/* sending.c */
+/* What epoll is asked for; 0 if it cannot be asked. `more`: there is more to send than was sent at once. */
+int h2_connection_watch(h2_connection *connection, int more);
+/* Writes; 0 if the socket is done for. What it does not take is kept. */
+int h2_connection_send(h2_connection *connection, const uint8_t *data, size_t length);
+/* Sends what is to be sent, and closes what is done. The connection may be gone afterwards. */
+void h2_connection_flush(h2_connection *connection);
 
 /* loop.c */
 int h2_loop_start(h2_loop *loop, h2_server *server);
+/* When its thread has ended. */
+void h2_loop_free(h2_loop *loop);
 /* From any thread. */
 void h2_loop_accept(h2_loop *loop, int fd);
 void h2_loop_wake(h2_loop *loop);
 void h2_loop_go_up(h2_loop *loop, h2_call *call);
+static inline void h2_count_cap(h2_loop *loop, int cap) { H2_COUNT(loop->counts.caps[cap], 1); }
 
 /* server.c */
 void h2_server_up(h2_server *server, h2_call *first, h2_call *last);

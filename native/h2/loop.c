@@ -44,11 +44,20 @@ h2_timer *h2_timers_due(h2_timers *timers, uint64_t now_ms) {
 
 #define OF(type, member, pointer) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 
+enum { TIMERS = 7 };
+
+static void all_timers(h2_loop *loop, h2_timers *all[TIMERS]) {
+  h2_timers *these[TIMERS] = {&loop->arriving, &loop->ending,    &loop->greeting, &loop->idle,
+                              &loop->probing,  &loop->lingering, &loop->stalled};
+  memcpy(all, these, sizeof these);
+}
+
 /* Milliseconds until the first timer; -1: there is none. */
 static int patience(h2_loop *loop) {
-  h2_timers *all[] = {&loop->arriving, &loop->ending, &loop->idle, &loop->stalled};
+  h2_timers *all[TIMERS];
   uint64_t now = h2_now_ms(), soonest = UINT64_MAX;
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+  all_timers(loop, all);
+  for (size_t i = 0; i < TIMERS; i++) {
     h2_timer *first = all[i]->head.after;
     if (first != &all[i]->head && first->due_ms < soonest) soonest = first->due_ms;
   }
@@ -58,8 +67,15 @@ static int patience(h2_loop *loop) {
   return soonest - now > 60000 ? 60000 : (int)(soonest - now);
 }
 
+static void close_politely(h2_connection *connection, int cap) {
+  h2_count_cap(connection->loop, cap);
+  h2_timer_remove(&connection->clock);
+  h2_connection_break(connection, NGHTTP2_NO_ERROR);
+  h2_connection_dirty(connection);
+}
+
 static void expire(h2_loop *loop) {
-  uint64_t now = h2_now_ms();
+  uint64_t now = loop->now_ms;
   h2_timer *timer;
   while ((timer = h2_timers_due(&loop->arriving, now)) != NULL) h2_call_late(OF(h2_call, timer, timer));
   while ((timer = h2_timers_due(&loop->ending, now)) != NULL) h2_call_give_up(OF(h2_call, timer, timer));
@@ -67,29 +83,31 @@ static void expire(h2_loop *loop) {
     h2_count_cap(loop, H2_CAP_SLOW_READER);
     h2_connection_close(OF(h2_connection, stalled, timer));
   }
-  while ((timer = h2_timers_due(&loop->idle, now)) != NULL) {
-    h2_connection *connection = OF(h2_connection, idle, timer);
-    h2_count_cap(loop, H2_CAP_IDLE);
-    h2_timer_remove(timer);
-    connection->broken = 1;
-    nghttp2_session_terminate_session(connection->session, NGHTTP2_NO_ERROR);
-    h2_connection_dirty(connection);
+  while ((timer = h2_timers_due(&loop->greeting, now)) != NULL) {
+    close_politely(OF(h2_connection, clock, timer), H2_CAP_SLOW_MESSAGE);
   }
+  while ((timer = h2_timers_due(&loop->idle, now)) != NULL) {
+    close_politely(OF(h2_connection, clock, timer), H2_CAP_IDLE);
+  }
+  while ((timer = h2_timers_due(&loop->probing, now)) != NULL) h2_connection_probe(OF(h2_connection, clock, timer));
+  while ((timer = h2_timers_due(&loop->lingering, now)) != NULL) h2_connection_close(OF(h2_connection, clock, timer));
 }
 
 /* Asks all to go: first that they begin nothing more, later which of their calls were still taken. */
 static void drain(h2_loop *loop) {
-  uint64_t now = h2_now_ms();
+  uint64_t now = loop->now_ms;
   if (!loop->drain_said) {
     loop->drain_said = 1;
     loop->draining_until_ms = now + NOTICE_MS;
     for (h2_connection *one = loop->connections; one != NULL; one = one->after) {
+      if (one->session == NULL) continue;
       nghttp2_submit_shutdown_notice(one->session);
       h2_connection_dirty(one);
     }
   } else if (loop->draining_until_ms != 0 && now >= loop->draining_until_ms) {
     loop->draining_until_ms = 0;
     for (h2_connection *one = loop->connections; one != NULL; one = one->after) {
+      if (one->session == NULL) continue;
       nghttp2_submit_goaway(one->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(one->session),
                             NGHTTP2_NO_ERROR, NULL, 0);
       h2_connection_dirty(one);
@@ -102,7 +120,7 @@ static void take_in(h2_loop *loop) {
   uint64_t count;
   if (read(loop->wake, &count, sizeof count) < 0 && errno != EAGAIN) return;
   pthread_mutex_lock(&loop->lock);
-  h2_call *ended = loop->ended;
+  h2_call *ended = loop->ended, *first = NULL;
   int *accepted = loop->accepted;
   size_t length = loop->accepted_length;
   loop->ended = NULL;
@@ -111,64 +129,117 @@ static void take_in(h2_loop *loop) {
   pthread_mutex_unlock(&loop->lock);
   for (size_t i = 0; i < length; i++) h2_connection_open(loop, accepted[i]);
   free(accepted);
+  /* The last that was ended comes first: others waited longer. */
   while (ended != NULL) {
     h2_call *next = ended->next_ended;
-    if (ended->connection != NULL) h2_call_answer(ended);
-    h2_call_release(ended);
+    ended->next_ended = first;
+    first = ended;
     ended = next;
+  }
+  while (first != NULL) {
+    h2_call *next = first->next_ended;
+    if (first->connection != NULL) h2_call_answer(first);
+    h2_call_recycle(first);
+    first = next;
   }
 }
 
+/* Hands calls up, but for those that are cancelled already. */
+static void hand_up(h2_loop *loop) {
+  h2_call *first = NULL, **end = &first, *last = NULL;
+  for (h2_call *call = loop->up, *next; call != NULL; call = next) {
+    next = call->next_up;
+    call->going_up = 0;
+    if (call->cancelled) {
+      atomic_fetch_sub_explicit(&loop->server->in_flight, 1, memory_order_relaxed);
+      h2_call_recycle(call);
+      continue;
+    }
+    H2_COUNT(loop->counts.up, 1);
+    call->queued = 1;
+    *end = last = call;
+    end = &call->next_up;
+  }
+  *end = NULL;
+  loop->up = loop->up_last = NULL;
+  if (first != NULL) h2_server_up(loop->server, first, last);
+}
+
 static void flush_dirty(h2_loop *loop) {
+  if (loop->up != NULL) hand_up(loop);
   while (loop->dirty != NULL) {
     h2_connection *connection = loop->dirty;
     loop->dirty = connection->next_dirty;
     connection->dirty = 0;
     h2_connection_flush(connection);
   }
-  if (loop->up != NULL) {
-    h2_server_up(loop->server, loop->up, loop->up_last);
-    loop->up = loop->up_last = NULL;
-  }
+}
+
+/* What one large call needed is not kept for all others. */
+static void shrink(h2_buffer *buffer) {
+  if (buffer->capacity > H2_CHUNK || buffer->failed) h2_buffer_free(buffer);
 }
 
 static void *run(void *argument) {
   h2_loop *loop = argument;
   struct epoll_event events[EVENTS];
   while (!atomic_load_explicit(&loop->server->stopping, memory_order_acquire)) {
-    int count = epoll_wait(loop->epoll, events, EVENTS, patience(loop));
+    int count = epoll_wait(loop->epoll, events, EVENTS, patience(loop)), woken = 0;
+    loop->now_ms = h2_now_ms();
     for (int i = 0; i < count; i++) {
       h2_connection *connection = events[i].data.ptr;
-      if (connection == NULL) continue;
       /* Each has one event at most, so that none is closed before its turn. */
-      if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR) && connection->out == NULL) {
-        h2_connection_readable(connection);
-      } else if (events[i].events & (EPOLLHUP | EPOLLERR)) {
-        h2_connection_close(connection);
+      if (connection != NULL) {
+        h2_connection_event(connection, events[i].events);
       } else {
-        h2_connection_flush(connection);
+        woken = 1;
       }
     }
-    take_in(loop);
+    if (woken) take_in(loop);
     if (atomic_load_explicit(&loop->server->draining, memory_order_acquire)) drain(loop);
     expire(loop);
     flush_dirty(loop);
+    shrink(&loop->scratch);
+    shrink(&loop->block);
   }
   while (loop->connections != NULL) h2_connection_close(loop->connections);
   flush_dirty(loop);
+  h2_calls_free(loop);
   return NULL;
 }
 
 int h2_loop_start(h2_loop *loop, h2_server *server) {
+  h2_timers *all[TIMERS];
   loop->server = server;
-  h2_timers *all[] = {&loop->arriving, &loop->ending, &loop->idle, &loop->stalled};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++) h2_timers_init(all[i]);
+  loop->now_ms = h2_now_ms();
+  all_timers(loop, all);
+  for (size_t i = 0; i < TIMERS; i++) h2_timers_init(all[i]);
   pthread_mutex_init(&loop->lock, NULL);
   loop->epoll = epoll_create1(EPOLL_CLOEXEC);
   loop->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-  if (loop->epoll < 0 || loop->wake < 0 || epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->wake, &event) != 0) return errno;
-  return pthread_create(&loop->thread, NULL, run, loop);
+  int error = 0;
+  if (loop->epoll < 0 || loop->wake < 0 || epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->wake, &event) != 0) {
+    error = errno;
+  }
+  if (!error) error = pthread_create(&loop->thread, NULL, run, loop);
+  if (error) h2_loop_free(loop);
+  return error;
+}
+
+void h2_loop_free(h2_loop *loop) {
+  while (loop->ended != NULL) {
+    h2_call *next = loop->ended->next_ended;
+    h2_call_release(loop->ended);
+    loop->ended = next;
+  }
+  for (size_t i = 0; i < loop->accepted_length; i++) close(loop->accepted[i]);
+  free(loop->accepted);
+  h2_buffer_free(&loop->scratch);
+  h2_buffer_free(&loop->block);
+  if (loop->epoll >= 0) close(loop->epoll);
+  if (loop->wake >= 0) close(loop->wake);
+  pthread_mutex_destroy(&loop->lock);
 }
 
 void h2_loop_wake(h2_loop *loop) {
@@ -197,11 +268,9 @@ void h2_loop_accept(h2_loop *loop, int fd) {
   h2_loop_wake(loop);
 }
 
-void h2_count_cap(h2_loop *loop, int cap) { H2_COUNT(loop->counts.caps[cap], 1); }
-
 void h2_loop_go_up(h2_loop *loop, h2_call *call) {
   call->next_up = NULL;
-  call->queued = 1;
+  call->going_up = 1;
   if (loop->up_last != NULL) {
     loop->up_last->next_up = call;
   } else {

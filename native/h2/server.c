@@ -1,7 +1,9 @@
 /* The server: its threads, the one that accepts, and the queue of calls that go up. */
 #define _GNU_SOURCE /* accept4 */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -18,13 +20,14 @@ const double h2_buckets[H2_BUCKETS] = {0.00001, 0.000025, 0.00005, 0.0001, 0.000
 
 const char *const h2_cap_names[H2_CAPS] = {"connections", "headers", "message",      "in_flight",
                                            "waiting",     "resets",  "pings",        "settings",
-                                           "idle",        "slow_message", "slow_reader"};
+                                           "idle",        "slow_message", "slow_reader", "streams"};
 
 h2_server *h2_server_new(const h2_config *config) {
   h2_server *server = calloc(1, sizeof *server);
   if (server == NULL) return NULL;
   server->config = *config;
-  server->loops = calloc(config->threads, sizeof *server->loops);
+  if (server->config.threads == 0) server->config.threads = 1;
+  server->loops = calloc(server->config.threads, sizeof *server->loops);
   server->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   server->up_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   pthread_mutex_init(&server->lock, NULL);
@@ -55,42 +58,59 @@ static h2_loop *least_loaded(h2_server *server) {
   return found;
 }
 
+static void take_connection(h2_server *server, int fd) {
+  if (atomic_fetch_add_explicit(&server->connections, 1, memory_order_relaxed) >= server->config.max_connections) {
+    atomic_fetch_sub_explicit(&server->connections, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&server->refused_connections, 1, memory_order_relaxed);
+    close(fd);
+    return;
+  }
+  h2_loop *loop = least_loaded(server);
+  atomic_fetch_add_explicit(&loop->open, 1, memory_order_relaxed);
+  h2_loop_accept(loop, fd);
+}
+
 static void *accept_all(void *argument) {
   h2_server *server = argument;
   struct pollfd waits[] = {{.fd = server->stop_fd, .events = POLLIN}, {.fd = server->listener, .events = POLLIN}};
   while (!atomic_load_explicit(&server->draining, memory_order_acquire) &&
          !atomic_load_explicit(&server->stopping, memory_order_acquire)) {
-    if (poll(waits, 2, -1) < 0 && errno != EINTR) break;
+    if (poll(waits, 2, -1) < 0) continue;
+    /* Its owner has shut the socket: nobody comes any more. */
+    if (waits[1].revents & (POLLERR | POLLHUP | POLLNVAL)) break;
     if (!(waits[1].revents & POLLIN)) continue;
     int fd = accept4(server->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) {
-      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) poll(waits, 1, PAUSE_MS);
-      continue;
+    if (fd >= 0) {
+      take_connection(server, fd);
+    } else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+      /* Out of files or memory. Whoever comes waits in the socket's queue. */
+      poll(waits, 1, PAUSE_MS);
     }
-    if (atomic_fetch_add_explicit(&server->connections, 1, memory_order_relaxed) >= server->config.max_connections) {
-      atomic_fetch_sub_explicit(&server->connections, 1, memory_order_relaxed);
-      atomic_fetch_add_explicit(&server->refused_connections, 1, memory_order_relaxed);
-      close(fd);
-      continue;
-    }
-    h2_loop *loop = least_loaded(server);
-    atomic_fetch_add_explicit(&loop->open, 1, memory_order_relaxed);
-    h2_loop_accept(loop, fd);
   }
   return NULL;
 }
 
-int h2_server_start(h2_server *server, int listener) {
-  server->listener = listener;
+static int start_threads(h2_server *server) {
   for (; server->started < server->config.threads; server->started++) {
     int error = h2_loop_start(&server->loops[server->started], server);
-    if (error) {
-      h2_server_stop(server);
-      return error;
-    }
+    if (error) return error;
   }
   int error = pthread_create(&server->acceptor, NULL, accept_all, server);
   server->accepting = error == 0;
+  return error;
+}
+
+int h2_server_start(h2_server *server, int listener) {
+  sigset_t all, before;
+  server->listener = listener;
+  /* Other processes may accept from it too, and be faster. */
+  int flags = fcntl(listener, F_GETFL);
+  if (flags >= 0) fcntl(listener, F_SETFL, flags | O_NONBLOCK);
+  /* Signals are the owner's: threads have the mask of who starts them. */
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int error = start_threads(server);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (error) h2_server_stop(server);
   return error;
 }
@@ -110,26 +130,14 @@ void h2_server_drain(h2_server *server) {
 }
 
 void h2_server_stop(h2_server *server) {
+  if (server->stopped) return;
+  server->stopped = 1;
   atomic_store_explicit(&server->stopping, 1, memory_order_release);
   end_accepting(server);
   for (uint32_t i = 0; i < server->started; i++) {
     h2_loop_wake(&server->loops[i]);
     pthread_join(server->loops[i].thread, NULL);
   }
-}
-
-static void free_loop(h2_loop *loop) {
-  while (loop->ended != NULL) {
-    h2_call *next = loop->ended->next_ended;
-    h2_call_release(loop->ended);
-    loop->ended = next;
-  }
-  for (size_t i = 0; i < loop->accepted_length; i++) close(loop->accepted[i]);
-  free(loop->accepted);
-  h2_buffer_free(&loop->scratch);
-  close(loop->epoll);
-  close(loop->wake);
-  pthread_mutex_destroy(&loop->lock);
 }
 
 void h2_server_free(h2_server *server) {
@@ -139,7 +147,7 @@ void h2_server_free(h2_server *server) {
     h2_call_release(server->up);
     server->up = next;
   }
-  for (uint32_t i = 0; i < server->started; i++) free_loop(&server->loops[i]);
+  for (uint32_t i = 0; i < server->started; i++) h2_loop_free(&server->loops[i]);
   free(server->loops);
   nghttp2_session_callbacks_del(server->callbacks);
   nghttp2_option_del(server->options);
@@ -257,6 +265,7 @@ void h2_server_stats(const h2_server *server, h2_stats *stats) {
     for (int c = 0; c < H2_CAPS; c++) stats->caps[c] += now(&counts->caps[c]);
   }
   stats->caps[H2_CAP_CONNECTIONS] += now(&server->refused_connections);
+  stats->caps[H2_CAP_WAITING] += now(&server->refused_answers);
   stats->connections = now(&server->connections);
   stats->in_flight = now(&server->in_flight);
   stats->waiting_bytes = now(&server->waiting);

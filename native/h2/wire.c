@@ -35,7 +35,9 @@ void h2_percent_encode(h2_buffer *out, h2_slice text) {
   static const char digits[] = "0123456789ABCDEF";
   for (size_t i = 0; i < text.length; i++) {
     uint8_t byte = text.data[i];
-    if (byte >= ' ' && byte <= '~' && byte != '%') {
+    /* RFC 9113, 8.2.1: no value has space around it. */
+    int inside = byte != ' ' || (i > 0 && i + 1 < text.length);
+    if (byte >= ' ' && byte <= '~' && byte != '%' && inside) {
       h2_buffer_add(out, &byte, 1);
     } else {
       char code[3] = {'%', digits[byte >> 4], digits[byte & 15]};
@@ -94,7 +96,8 @@ int h2_is_utf8(h2_slice text) {
     size_t more = lead >= 0xC2 && lead < 0xE0 ? 1 : (lead & 0xF0) == 0xE0 ? 2 : lead >= 0xF0 && lead < 0xF5 ? 3 : 0;
     if (more == 0 || text.length - i < more) return 0;
     /* The first byte after the lead also shuts out overlong forms, surrogates, and what is beyond U+10FFFF. */
-    uint8_t low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80, high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    uint8_t low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+    uint8_t high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
     for (size_t k = 0; k < more; k++, low = 0x80, high = 0xBF) {
       if (text.data[i + k] < low || text.data[i + k] > high) return 0;
     }

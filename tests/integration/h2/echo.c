@@ -1,7 +1,12 @@
-/* A server for tests of the transport alone: `echo PORT [name=number ...]`, any bound of h2_config by its name.
+/* A server for tests of the transport alone: `echo PLACE [name=number ...]`, any bound of h2_config by its name. The
+ * place: `4` or `6`, a free port of the loopback for IPv4, or of all addresses for both; or the path of a unix socket.
  *
  * /test.Echo/Compiled  answered on its thread with the message itself
  * /test.Echo/Refused   the same with status 7, a message and a detail
+ * /test.Echo/Large     on its thread, with as many bytes as the message says in decimal digits
+ * /test.Echo/Words     on its thread, with status 9 and the message as its words
+ * /test.Echo/Fields    on its thread, with the message, which is packed fields, as trailing metadata
+ * /test.Echo/Both      the same with status 9, as initial and trailing metadata
  * /test.Echo/Held      goes up, and is not answered until its caller has gone
  * anything else        goes up, and is answered with the message; trailers are the caller's fields, what else is known
                         of the call is in the fields before it
@@ -14,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "h2.h"
@@ -30,6 +36,38 @@ static h2_outcome echo(void *state, const h2_call *call, int64_t now_us, h2_buff
     h2_fields_add(scratch, text("detail-bin"), (h2_slice){(const uint8_t *)"\0\xff", 2});
     answer->trailing = (h2_slice){scratch->data, scratch->length};
   }
+  return H2_ANSWERED;
+}
+
+static h2_outcome say_much(void *state, const h2_call *call, int64_t now_us, h2_buffer *scratch, h2_answer *answer) {
+  int whole;
+  char digits[16] = {0}, piece[4096] = {0};
+  (void)state;
+  (void)now_us;
+  h2_slice message = h2_call_message(call, &whole);
+  memcpy(digits, message.data, message.length < 15 ? message.length : 15);
+  for (long rest = atol(digits); rest > 0; rest -= (long)sizeof piece) {
+    h2_buffer_add(scratch, piece, rest < (long)sizeof piece ? (size_t)rest : sizeof piece);
+  }
+  *answer = (h2_answer){.body = {scratch->data, scratch->length}};
+  return H2_ANSWERED;
+}
+
+static h2_outcome say_words(void *state, const h2_call *call, int64_t now_us, h2_buffer *scratch, h2_answer *answer) {
+  int whole;
+  (void)state;
+  (void)now_us;
+  (void)scratch;
+  *answer = (h2_answer){.status = 9, .message = h2_call_message(call, &whole)};
+  return H2_ANSWERED;
+}
+
+static h2_outcome say_fields(void *state, const h2_call *call, int64_t now_us, h2_buffer *scratch, h2_answer *answer) {
+  int whole;
+  (void)now_us;
+  (void)scratch;
+  *answer = (h2_answer){.status = *(int *)state, .trailing = h2_call_message(call, &whole)};
+  if (answer->status) answer->initial = answer->trailing;
   return H2_ANSWERED;
 }
 
@@ -55,18 +93,32 @@ static void answer_up(h2_server *server) {
   h2_server_flush(server);
 }
 
-static int listening(int port) {
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), one = 1;
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+typedef union {
+  struct sockaddr any;
+  struct sockaddr_in v4;
+  struct sockaddr_in6 v6;
+  struct sockaddr_un path;
+} address;
+
+static int listening(const char *place) {
+  address at = {.v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
+  int one = 1, none = 0;
+  if (strcmp(place, "6") == 0) at = (address){.v6 = {.sin6_family = AF_INET6, .sin6_addr = in6addr_any}};
+  if (place[0] == '/') {
+    at = (address){.path = {.sun_family = AF_UNIX}};
+    snprintf(at.path.sun_path, sizeof at.path.sun_path, "%s", place);
+  }
+  int fd = socket(at.any.sa_family, SOCK_STREAM, 0);
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 512) != 0) {
+  setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &none, sizeof none);
+  socklen_t length = at.any.sa_family == AF_UNIX ? sizeof at.path : sizeof at.v6;
+  if (at.any.sa_family == AF_INET) length = sizeof at.v4;
+  if (bind(fd, &at.any, length) != 0 || listen(fd, 512) != 0) {
     perror("echo");
     exit(1);
   }
-  socklen_t length = sizeof address;
-  getsockname(fd, (struct sockaddr *)&address, &length);
-  printf("%d\n", ntohs(address.sin_port));
+  getsockname(fd, &at.any, &length);
+  printf("%d\n", at.any.sa_family == AF_UNIX ? 0 : ntohs(at.v4.sin_port));
   fflush(stdout);
   return fd;
 }
@@ -108,13 +160,17 @@ static void set(h2_config *config, const char *word) {
 static void say(const h2_server *server) {
   h2_stats stats;
   h2_server_stats(server, &stats);
+  unsigned long long compiled = 0;
+  for (int method = 0; method < H2_METHODS; method++) compiled += stats.calls[method];
   printf("{\"compiled\": %llu, \"up\": %llu, \"refused\": %llu, \"cancelled\": %llu, \"accepted\": %llu, "
          "\"connections\": %llu, \"in_flight\": %llu, \"waiting_bytes\": %llu",
-         (unsigned long long)(stats.calls[0] + stats.calls[1]), (unsigned long long)stats.up,
+         compiled, (unsigned long long)stats.up,
          (unsigned long long)stats.refused, (unsigned long long)stats.cancelled, (unsigned long long)stats.accepted,
          (unsigned long long)stats.connections, (unsigned long long)stats.in_flight,
          (unsigned long long)stats.waiting_bytes);
-  for (int cap = 0; cap < H2_CAPS; cap++) printf(", \"cap_%s\": %llu", h2_cap_names[cap], (unsigned long long)stats.caps[cap]);
+  for (int cap = 0; cap < H2_CAPS; cap++) {
+    printf(", \"cap_%s\": %llu", h2_cap_names[cap], (unsigned long long)stats.caps[cap]);
+  }
   printf("}\n");
   fflush(stdout);
 }
@@ -134,13 +190,17 @@ int main(int count, char **words) {
                       .idle_ms = 600000,
                       .message_ms = 5000,
                       .write_ms = 10000};
-  int ok = 0, refused = 7;
+  int ok = 0, refused = 7, failed = 9;
   for (int i = 2; i < count; i++) set(&config, words[i]);
   signal(SIGPIPE, SIG_IGN);
-  int listener = listening(count > 1 ? atoi(words[1]) : 0);
+  int listener = listening(count > 1 ? words[1] : "4");
   h2_server *server = h2_server_new(&config);
   h2_server_handle(server, "/test.Echo/Compiled", echo, &ok);
   h2_server_handle(server, "/test.Echo/Refused", echo, &refused);
+  h2_server_handle(server, "/test.Echo/Large", say_much, NULL);
+  h2_server_handle(server, "/test.Echo/Words", say_words, NULL);
+  h2_server_handle(server, "/test.Echo/Fields", say_fields, &ok);
+  h2_server_handle(server, "/test.Echo/Both", say_fields, &failed);
   int error = h2_server_start(server, listener);
   if (error) {
     fprintf(stderr, "echo: %s\n", strerror(error));
@@ -157,6 +217,7 @@ int main(int count, char **words) {
     if (strcmp(line, "drain\n") == 0) h2_server_drain(server);
   }
   h2_server_stop(server);
+  h2_server_stop(server); /* once more does nothing */
   answer_up(server);
   h2_server_free(server);
   close(listener);

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
 
-from tests.integration.h2.echo import Echo, echo
-from tests.integration.h2.wire import DATA, END_STREAM, frame, message, wire
+from tests.integration.h2.echo import Echo, echo, method_of
+from tests.integration.h2.wire import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GRPC,
+    HEADERS,
+    PING,
+    PRIORITY,
+    Answer,
+    Wire,
+    frame,
+    message,
+    wire,
+)
 from tests.support.waiting import until
+
+PROTOCOL_ERROR = 1
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +40,14 @@ def server() -> Iterator[Echo]:
 async def test_a_message_comes_back(server: Echo, method: str, size: int) -> None:
     content = bytes(index % 251 for index in range(size))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        call = channel.unary_unary(f"/test.Echo/{method}")
+        call = method_of(channel, f"/test.Echo/{method}")
         assert await call(content, timeout=10) == content
 
 
 async def test_what_is_known_of_a_call(server: Echo) -> None:
     metadata = (("a", "b"), ("x-bin", b"\0\xff"), ("x-bin", b"second"), ("a", "c"))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        call = channel.unary_unary("/test.Echo/Up")(b"", metadata=metadata, timeout=10)
+        call = method_of(channel, "/test.Echo/Up")(b"", metadata=metadata, timeout=10)
         initial = {str(name): value for name, value in await call.initial_metadata()}
         trailing = [(name, value) for name, value in await call.trailing_metadata() if name != "user-agent"]
     assert initial["x-path"] == "/test.Echo/Up"
@@ -46,10 +62,37 @@ async def test_what_is_known_of_a_call(server: Echo) -> None:
     ]
 
 
+@pytest.mark.parametrize(("place", "name"), [("127.0.0.1", "ipv4:127.0.0.1:"), ("::1", "ipv6:%5B::1%5D:")])
+async def test_peers_of_a_server_for_both_kinds_of_addresses(place: str, name: str) -> None:
+    with echo("6") as server:
+        async with Wire(server.port, place) as connection:
+            connection.begin()
+            answer = await connection.answer(connection.call())
+    assert dict(answer.fields)["x-peer"].startswith(name)
+    assert int(dict(answer.fields)["x-peer"].removeprefix(name)) > 0
+
+
+async def test_a_unix_socket(tmp_path: Path) -> None:
+    place = str(tmp_path / "echo")
+    with echo(place) as server:
+        async with Wire(0, place) as connection:
+            connection.begin()
+            answer = await connection.answer(connection.call())
+            connection.call(path="/test.Echo/Held")
+            await until(lambda: server.stats()["in_flight"] == 1)
+            # Who only listens is asked whether he is there, and keeps his call.
+            connection.hang_up()
+            while await connection.receive() != PING:
+                pass
+            assert server.stats()["in_flight"] == 1
+        await until(lambda: server.stats()["in_flight"] == 0)
+    assert dict(answer.fields)["x-peer"] == "unix:"
+
+
 async def test_a_refusal_has_its_status_its_words_and_its_details(server: Echo) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await channel.unary_unary("/test.Echo/Refused")(b"", timeout=10)
+            await method_of(channel, "/test.Echo/Refused")(b"", timeout=10)
     assert (raised.value.code(), raised.value.details()) == (
         grpc.StatusCode.PERMISSION_DENIED,
         "100 % refused: ü",
@@ -206,8 +249,8 @@ async def test_who_hangs_up_has_all_its_calls_cancelled(server: Echo) -> None:
 
 async def test_nothing_is_held_once_all_is_done(server: Echo) -> None:
     await until(lambda: server.stats()["connections"] == 0)
-    stats = server.stats()
-    assert (stats["in_flight"], stats["waiting_bytes"]) == (0, 0)
+    await until(lambda: server.stats()["waiting_bytes"] == 0)
+    assert server.stats()["in_flight"] == 0
 
 
 async def test_a_server_that_drains_lets_calls_finish() -> None:
@@ -237,3 +280,92 @@ async def test_half_a_frame_is_waited_for(server: Echo) -> None:
         await until(lambda: server.stats()["connections"] >= 1)
         connection.send(whole[7:])
         assert (await connection.answer(stream)).body == content
+
+
+async def test_a_call_without_te(server: Echo) -> None:
+    async with wire(server.port) as connection:
+        assert (await connection.answer(connection.call(te=""))).status == 0
+
+
+async def test_a_path_that_is_not_utf8(server: Echo) -> None:
+    async with wire(server.port) as connection:
+        stream = connection.head_of([(name, "/\xff" if name == ":path" else value) for name, value in GRPC])
+        answer = await connection.answer(stream)
+    assert (answer.status, answer.text) == (12, "the path is no method's name: it is not UTF-8")
+
+
+async def test_a_message_that_begins_like_none(server: Echo) -> None:
+    async with wire(server.port) as connection:
+        stream = connection.head()
+        connection.data(stream, message(b"x", compressed=2))
+        answer = await connection.answer(stream)
+    assert (answer.status, answer.text) == (13, "this is no message of gRPC: it begins with byte 2, not with 0 or 1")
+
+
+async def test_a_length_that_is_not_kept_to(server: Echo) -> None:
+    async with wire(server.port) as connection:
+        answer = await connection.answer(connection.call(b"hi", ("content-length", "8")))
+        assert answer.reset == PROTOCOL_ERROR
+        assert (await connection.answer(connection.call(b"hi", ("content-length", "7")))).status == 0
+
+
+async def test_trailers_of_a_client_are_nobodys(server: Echo) -> None:
+    async with wire(server.port) as connection:
+        stream = connection.head()
+        # Not all that it brings is there: nobody answers before.
+        connection.data(stream, message(b"whole")[:-1], end=False)
+        connection.data(stream, b"e", end=False)
+        connection.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, connection.block([("after", "all")])))
+        answer = await connection.answer(stream)
+        short = connection.head()
+        connection.send(frame(HEADERS, END_HEADERS | END_STREAM, short, connection.block([("after", "nothing")])))
+        assert (await connection.answer(short)).text == "no message"
+    assert (answer.status, answer.body) == (0, message(b"whole"))
+    assert "after" not in dict(answer.trailers)
+
+
+async def test_padding_and_priorities(server: Echo) -> None:
+    padded, prioritised = 0x8, 0x20
+    async with wire(server.port) as connection:
+        block = connection.block(GRPC)
+        connection.answers[1] = Answer()
+        head = b"\x05" + b"\0\0\0\x07\x10" + block + bytes(5)
+        connection.send(frame(HEADERS, END_HEADERS | padded | prioritised, 1, head))
+        connection.send(frame(PRIORITY, 0, 1, b"\x80\0\0\x09\xff"))
+        connection.send(frame(DATA, END_STREAM | padded, 1, b"\x0a" + message(b"padded") + bytes(10)))
+        assert (await connection.answer(1)).body == message(b"padded")
+
+
+async def test_frames_of_unknown_kinds_are_passed_over(server: Echo) -> None:
+    async with wire(server.port) as connection:
+        connection.send(frame(0xEE, 0xFF, 0, b"whatever") + frame(0x10, 0, 0, b"\0\0\0\1u=1"))
+        assert (await connection.answer(connection.call())).status == 0
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "OPTIONS"])
+async def test_methods_of_http(server: Echo, method: str) -> None:
+    async with wire(server.port) as connection:
+        answer = await connection.answer(connection.head(end=True, method=method))
+    assert dict(answer.fields) == {":status": "405", "allow": "POST"}
+
+
+@pytest.mark.parametrize(
+    "fields", [GRPC[1:], GRPC[:2] + GRPC[3:], (*GRPC, ("Upper", "x")), (*GRPC, ("connection", "x"))]
+)
+async def test_fields_that_are_not_http2s(server: Echo, fields: tuple[tuple[str, str], ...]) -> None:
+    async with wire(server.port) as connection:
+        assert (await connection.answer(connection.head_of(fields))).reset == PROTOCOL_ERROR
+        assert (await connection.answer(connection.call())).status == 0
+
+
+async def test_a_method_that_is_not_compiled_goes_up_whatever_its_name(server: Echo) -> None:
+    async with wire(server.port) as connection:
+        for path in ("/", "/no.Such/Method", "/test.Echo/Compiled/", "/test.Echo/compiled", "/test.Echo/Compiled?x"):
+            answer = await connection.answer(connection.call(path=path))
+            assert dict(answer.fields)["x-path"] == path
+
+
+async def test_a_compiled_method_without_a_message_goes_up(server: Echo) -> None:
+    async with wire(server.port) as connection:
+        answer = await connection.answer(connection.head(end=True, path="/test.Echo/Compiled"))
+    assert (answer.status, answer.text) == (3, "no message")
