@@ -41,7 +41,7 @@ def limit_headers(rule: str, budget: Budget) -> dict[str, str]:
 
 def headers_of(tightest: ToldLimit, told: Sequence[ToldLimit]) -> list[tuple[str, str]]:
     """Names and values of the headers for all limits of a request; the old form has the numbers of the `tightest`."""
-    named = [(_quoted(one.rule[:MAX_NAME]), one) for one in told]
+    named = [(quoted(one.rule), one) for one in told]
     policies = [f'{one.limit};w={one.window};name="{name}"' for name, one in named]
     quotas = [f'"{name}";q={one.limit};w={one.window}' for name, one in named]
     return [
@@ -52,6 +52,11 @@ def headers_of(tightest: ToldLimit, told: Sequence[ToldLimit]) -> list[tuple[str
         # The same limit may have been met by several descriptors.
         ("RateLimit-Policy", ", ".join(dict.fromkeys(quotas))),
     ]
+
+
+def quoted(rule: str) -> str:
+    """A rule's name as headers have it, between the quotation marks."""
+    return _quoted(rule[:MAX_NAME])
 
 
 # Of short texts only: names may be as long as what a request brings.

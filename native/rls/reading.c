@@ -24,7 +24,7 @@ typedef struct {
 typedef int (*read_cost)(cursor *in, uint8_t tag, rls_descriptor *descriptor);
 
 static cursor whole(h2_slice message) {
-  static const uint8_t none[1];
+  static const uint8_t none[1] = {0};
   const uint8_t *start = message.length == 0 ? none : message.data;
   return (cursor){start, start + message.length};
 }

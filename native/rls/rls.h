@@ -2,7 +2,7 @@
  * library, for threads without an interpreter.
  *
  * Only ordinary requests are read here; whatever is unusual in any way is left to the real library (0), which knows what
- * to say of it.
+ * to say of it. What has been read of it by then means nothing. Numbers of answers are from 0 where nothing else is said.
  */
 #ifndef WAYPOST_RLS_H
 #define WAYPOST_RLS_H
