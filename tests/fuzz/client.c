@@ -10,7 +10,7 @@
 
 #define HEAD 9 /* bytes before a frame's payload */
 
-void client_open(client *one) {
+void client_open(client *one, int settled) {
   memset(one, 0, sizeof *one);
   one->fd = fuzz_connect();
   if (one->fd < 0) return;
@@ -19,6 +19,7 @@ void client_open(client *one) {
   CHECK(nghttp2_hd_deflate_new(&one->deflater, 4096) == 0 && nghttp2_hd_inflate_new(&one->inflater) == 0);
   h2_buffer_add(&one->out, NGHTTP2_CLIENT_MAGIC, NGHTTP2_CLIENT_MAGIC_LEN);
   client_frame(one, NGHTTP2_SETTINGS, 0, 0, (h2_slice){NULL, 0});
+  if (settled) client_frame(one, NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0, (h2_slice){NULL, 0});
 }
 
 void client_close(client *one) {
@@ -36,8 +37,9 @@ void client_close(client *one) {
 /* ---- what it says ---- */
 
 void client_frame(client *one, uint8_t type, uint8_t flags, int32_t stream, h2_slice payload) {
-  uint8_t head[HEAD] = {(uint8_t)(payload.length >> 16), (uint8_t)(payload.length >> 8), (uint8_t)payload.length, type,
-                        flags, (uint8_t)(stream >> 24), (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream};
+  size_t length = payload.length;
+  uint8_t head[HEAD] = {(uint8_t)(length >> 16), (uint8_t)(length >> 8), (uint8_t)length, type, flags};
+  for (int i = 0; i < 4; i++) head[HEAD - 4 + i] = (uint8_t)((uint32_t)stream >> (24 - 8 * i));
   h2_buffer_add(&one->out, head, sizeof head);
   h2_buffer_add(&one->out, payload.data, payload.length);
 }
@@ -125,12 +127,13 @@ static void see_end(client_stream *stream) {
 
 /* A whole block of fields has come. */
 static void see_fields(client *one) {
-  client_stream *stream = find(one, one->block_stream), unwatched = {.http_status = -1, .grpc_status = -1};
-  if (stream == NULL) CHECK(one->block_stream % 2 == 1 && one->block_stream < one->next_stream);
+  client_stream *stream = find(one, one->block_stream);
+  CHECK(one->block_stream % 2 == 1 && one->block_stream < one->next_stream);
   for (size_t at = 0;;) {
     nghttp2_nv field;
     int flags = 0;
-    ssize_t used = nghttp2_hd_inflate_hd2(one->inflater, &field, &flags, one->block.data + at, one->block.length - at, 1);
+    ssize_t used =
+        nghttp2_hd_inflate_hd2(one->inflater, &field, &flags, one->block.data + at, one->block.length - at, 1);
     CHECK(used >= 0);
     at += (size_t)used;
     if (flags & NGHTTP2_HD_INFLATE_EMIT && stream != NULL) see_field(stream, &field);
@@ -139,8 +142,7 @@ static void see_fields(client *one) {
   }
   nghttp2_hd_inflate_end_headers(one->inflater);
   one->block.length = 0;
-  if (stream == NULL) stream = &unwatched;
-  if (stream == &unwatched) return;
+  if (stream == NULL) return;
   CHECK(!stream->ended && stream->http_status >= 0);
   stream->answered = 1;
   if (one->block_ends) see_end(stream);
@@ -153,7 +155,9 @@ static void see_data(client *one, int32_t id, uint8_t flags, h2_slice payload) {
   CHECK(stream->answered && !stream->ended);
   for (size_t i = 0; i < payload.length && stream->echo; i++, stream->received++) {
     uint32_t place = stream->received, length = stream->message_length;
-    uint8_t expected = place >= 5 ? client_message_byte(stream, place - 5) : place == 0 ? 0 : (uint8_t)(length >> (32 - 8 * place));
+    uint8_t expected = 0;
+    if (place >= 5) expected = client_message_byte(stream, place - 5);
+    else if (place > 0) expected = (uint8_t)(length >> (32 - 8 * place));
     CHECK(place < length + 5 && payload.data[i] == expected);
   }
   if (flags & NGHTTP2_FLAG_END_STREAM) see_end(stream);
@@ -161,8 +165,8 @@ static void see_data(client *one, int32_t id, uint8_t flags, h2_slice payload) {
 
 static void see_frame(client *one, uint8_t type, uint8_t flags, int32_t stream, h2_slice payload) {
   CHECK(type <= NGHTTP2_CONTINUATION && type != NGHTTP2_PUSH_PROMISE && type != NGHTTP2_PRIORITY);
-  CHECK((type == NGHTTP2_CONTINUATION) == (one->block.length > 0));
   if (one->blind) return;
+  CHECK((type == NGHTTP2_CONTINUATION) == (one->block.length > 0));
   if (type == NGHTTP2_HEADERS || type == NGHTTP2_CONTINUATION) {
     if (type == NGHTTP2_HEADERS) {
       CHECK(!(flags & (NGHTTP2_FLAG_PADDED | NGHTTP2_FLAG_PRIORITY)) && payload.length > 0);
@@ -180,13 +184,15 @@ static void see_frame(client *one, uint8_t type, uint8_t flags, int32_t stream, 
   }
 }
 
-void client_read(client *one, size_t most) {
+size_t client_read(client *one, size_t most) {
   uint8_t chunk[4096];
-  if (one->fd < 0) return;
+  size_t heard = 0;
+  if (one->fd < 0) return 0;
   while (most > 0) {
     ssize_t length = recv(one->fd, chunk, most < sizeof chunk ? most : sizeof chunk, 0);
     if (length <= 0) break;
     most -= (size_t)length;
+    heard += (size_t)length;
     h2_buffer_add(&one->in, chunk, (size_t)length);
   }
   size_t at = 0;
@@ -195,11 +201,12 @@ void client_read(client *one, size_t most) {
     size_t length = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
     CHECK(length <= one->largest_frame);
     if (one->in.length - at - HEAD < length) break;
-    int32_t stream = (int32_t)(((uint32_t)head[5] << 24 | (uint32_t)head[6] << 16 | (uint32_t)head[7] << 8 | head[8]) & 0x7fffffff);
-    see_frame(one, head[3], head[4], stream, (h2_slice){head + HEAD, length});
+    uint32_t stream = (uint32_t)(head[5] & 0x7f) << 24 | (uint32_t)head[6] << 16 | (uint32_t)head[7] << 8 | head[8];
+    see_frame(one, head[3], head[4], (int32_t)stream, (h2_slice){head + HEAD, length});
     at += HEAD + length;
   }
-  if (at == 0) return;
+  if (at == 0) return heard;
   memmove(one->in.data, one->in.data + at, one->in.length - at);
   one->in.length -= at;
+  return heard;
 }

@@ -11,9 +11,11 @@
 /* One call, as its caller sees it. */
 typedef struct {
   int32_t id;
-  int echo;               /* its path is that of the echo, and nothing but one message was sent */
+  int ordinary;           /* a call of gRPC, of which one message was sent or a part */
+  int echo;               /* it is one, and its path is that of the echo */
   uint32_t message_length; /* of it */
   uint32_t sent;          /* of it, with the prefix */
+  int finished;           /* by the caller: END_STREAM was sent */
   uint32_t received;      /* of the answer, with the prefix */
   int http_status, grpc_status; /* -1: not yet */
   int answered, ended;    /* by the server: its first fields came, and its last frame */
@@ -34,8 +36,9 @@ typedef struct {
   size_t stream_count;
 } client;
 
-/* Connects, and puts the preface and SETTINGS into what is to be written. */
-void client_open(client *one);
+/* Connects, and puts the preface and SETTINGS into what is to be written; `settled`: with the word that it took those
+ * of the server, from which on their windows count. */
+void client_open(client *one, int settled);
 /* Closes; does nothing to one that is closed. */
 void client_close(client *one);
 
@@ -47,7 +50,7 @@ uint8_t client_message_byte(const client_stream *stream, uint32_t place);
 
 /* Writes at most so much of what is to be written. */
 void client_write(client *one, size_t most);
-/* Reads at most so much, and looks at it. */
-void client_read(client *one, size_t most);
+/* Reads at most so much, and looks at it; the bytes that came. */
+size_t client_read(client *one, size_t most);
 
 #endif

@@ -33,11 +33,12 @@ typedef struct {
 static fuzz_turn go_on(void *state) {
   input *in = state;
   h2_answer answer = {.status = 0, .body = {(const uint8_t *)"answered", 8}};
-  if (in->turn == 0) client_open(&in->caller);
+  if (in->turn == 0) client_open(&in->caller, 0);
   in->caller.blind = 1;
   in->turn++;
   fuzz_take();
   if (in->late < 3 && in->turn % (in->late + 1) == 0 && fuzz_taken_count() > 0) fuzz_end(0, &answer);
+  fuzz_flush();
   size_t now = in->rest.length < in->piece ? in->rest.length : in->piece;
   h2_buffer_add(&in->caller.out, in->rest.data, now);
   in->rest = (h2_slice){in->rest.data + now, in->rest.length - now};

@@ -14,6 +14,7 @@
 
 #define MOST_CLIENTS 8
 #define MOST_TAKEN 64
+#define CALL_BYTES 4096 /* that one takes with nothing of its own, at most */
 #define MOST_TURNS 256 /* in which everything has to end once all clients are gone */
 
 fuzz_machine machine;
@@ -30,6 +31,7 @@ static struct {
   fuzz_taken taken[MOST_TAKEN];
   size_t taken_count;
   uint64_t ever_taken;
+  int outside; /* the harness itself runs, whose memory never fails */
 } this;
 
 /* ---- what the transport calls instead of the system ---- */
@@ -73,7 +75,7 @@ ssize_t fuzz_send(int fd, const void *data, size_t length, int flags) {
 }
 
 static int short_of_memory(void) {
-  return machine.allocations > 0 && --machine.allocations == 0;
+  return !this.outside && machine.allocations > 0 && --machine.allocations == 0;
 }
 
 void *fuzz_malloc(size_t size);
@@ -94,8 +96,7 @@ static h2_outcome echo(void *state, const h2_call *call, int64_t now_us, h2_buff
   h2_slice message = h2_call_message(call, &whole);
   CHECK(whole);
   h2_buffer_add(scratch, message.data, message.length);
-  if (scratch->failed) return H2_GO_UP;
-  *answer = (h2_answer){.body = {scratch->data, scratch->length}};
+  *answer = (h2_answer){.status = scratch->failed ? 8 : 0, .body = {scratch->data, scratch->length}};
   return H2_ANSWERED;
 }
 
@@ -124,22 +125,42 @@ static h2_outcome maybe(void *state, const h2_call *call, int64_t now_us, h2_buf
 
 /* ---- its owner ---- */
 
+/* What has a bound keeps it, whatever clients do. */
+static void check_bounds(void) {
+  const h2_config *config = &this.server->config;
+  uint64_t calls = (uint64_t)config->max_streams * MOST_CLIENTS + config->max_in_flight;
+  CHECK(atomic_load(&this.server->connections) <= MOST_CLIENTS);
+  CHECK(atomic_load(&this.server->in_flight) <= config->max_in_flight);
+  /* Each call counts once before it is refused. */
+  uint64_t before = calls * (CALL_BYTES + config->max_header_bytes);
+  CHECK(atomic_load(&this.server->waiting) <= 2 * config->max_waiting_bytes + before);
+  for (const h2_connection *one = this.server->loops[0].connections; one != NULL; one = one->after) {
+    CHECK(one->calls <= config->max_streams);
+  }
+}
+
+/* Reads each byte, so that the sanitizer sees where it lies. */
+static void touch(h2_slice bytes) {
+  h2_buffer copy = {0};
+  h2_buffer_add(&copy, bytes.data, bytes.length);
+  h2_buffer_free(&copy);
+}
+
 static void look_at(const h2_call *call) {
-  static volatile uint8_t sum;
   int whole;
   size_t position = 0;
   h2_slice path = h2_call_path(call), fields = h2_call_fields(call), message = h2_call_message(call, &whole);
   h2_slice name, value;
   while (h2_fields_next(fields, &position, &name, &value)) {
     CHECK(name.length > 0 && name.data[0] != ':');
-    for (size_t i = 0; i < value.length; i++) sum ^= value.data[i];
+    touch(value);
   }
   CHECK(position == fields.length);
   CHECK(whole || message.length == 0);
   CHECK(message.length <= this.server->config.max_message_bytes);
   CHECK(path.length + fields.length <= this.server->config.max_header_bytes);
-  for (size_t i = 0; i < path.length; i++) sum ^= path.data[i];
-  for (size_t i = 0; i < message.length; i++) sum ^= message.data[i];
+  touch(path);
+  touch(message);
   CHECK(h2_call_timeout_us(call) >= -1);
   CHECK(strcmp(h2_call_peer(call), "unix:") == 0);
 }
@@ -172,13 +193,16 @@ const fuzz_taken *fuzz_taken_at(size_t number) { return &this.taken[number]; }
 
 void fuzz_end(size_t number, const h2_answer *answer) {
   CHECK(number < this.taken_count);
+  int outside = this.outside;
+  this.outside = 0;
   h2_call_end(this.taken[number].call, answer);
+  this.outside = outside;
+  check_bounds();
   memmove(&this.taken[number], &this.taken[number + 1], (--this.taken_count - number) * sizeof *this.taken);
 }
 
-static void end_all(void) {
+static void end_taken(void) {
   static const h2_answer unavailable = {.status = 14, .message = {(const uint8_t *)"at the end", 10}};
-  fuzz_take();
   while (this.taken_count > 0) fuzz_end(0, &unavailable);
   h2_server_flush(this.server);
 }
@@ -194,7 +218,9 @@ int fuzz_connect(void) {
   this.clients[place] = ends[0];
   atomic_fetch_add(&this.server->connections, 1);
   atomic_fetch_add(&loop->open, 1);
+  this.outside = 0;
   h2_loop_accept(loop, ends[1]);
+  this.outside = 1;
   return ends[0];
 }
 
@@ -203,6 +229,8 @@ void fuzz_forget(int fd) {
     if (this.clients[i] == fd) this.clients[i] = -1;
   }
 }
+
+void fuzz_flush(void) { h2_server_flush(this.server); }
 
 void fuzz_drain(void) { h2_server_drain(this.server); }
 
@@ -213,25 +241,31 @@ static void hang_up(void) {
   }
 }
 
-/* Whether nothing is left of what clients brought. */
+/* Goes on with the end, once all clients are gone: when all connections are, the owner has been told so of each call;
+ * when he has ended them, nothing is left. 1: so it is. */
 static int nothing_left(void) {
   h2_stats stats;
   h2_server_stats(this.server, &stats);
-  if (stats.connections > 0 || stats.in_flight > 0 || stats.waiting_bytes > 0) return 0;
+  if (stats.connections > 0) return 0;
   CHECK(atomic_load(&this.server->loops[0].open) == 0);
+  fuzz_take();
+  for (size_t i = 0; i < this.taken_count; i++) CHECK(this.taken[i].cancelled);
+  end_taken();
   CHECK(stats.up == this.ever_taken && stats.cancelled <= stats.up);
-  return 1;
+  return stats.in_flight == 0 && stats.waiting_bytes == 0;
 }
 
 int fuzz_epoll_wait(int epoll, struct epoll_event *events, int most, int patience);
 int fuzz_epoll_wait(int epoll, struct epoll_event *events, int most, int patience) {
   CHECK(patience >= -1);
+  check_bounds();
+  this.outside = 1;
   if (this.last == FUZZ_GO_ON) this.last = this.turn(this.state);
+  this.outside = 0;
   if (this.last != FUZZ_GO_ON) machine.allocations = 0;
   if (this.last == FUZZ_HANG_UP) {
     machine.room = SIZE_MAX;
     hang_up();
-    end_all();
     if (this.turns++ > 0 && nothing_left()) this.last = FUZZ_STOP;
     CHECK(this.turns < MOST_TURNS);
   }
@@ -250,11 +284,14 @@ void fuzz_serve(const h2_config *config, fuzz_turn (*turn)(void *), void *state)
   CHECK(h2_server_handle(this.server, FUZZ_ECHO, echo, NULL) >= 0);
   CHECK(h2_server_handle(this.server, FUZZ_REFUSE, refuse, NULL) >= 0);
   CHECK(h2_server_handle(this.server, FUZZ_MAYBE, maybe, NULL) >= 0);
-  CHECK(h2_server_start(this.server, -1) == 0);
+  /* Nobody listens to it: connections come by fuzz_connect. */
+  int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK(listener >= 0 && h2_server_start(this.server, listener) == 0);
   this.thread(this.argument);
-  end_all();
+  end_taken();
   hang_up();
   h2_server_stats(this.server, &stats);
-  CHECK(stats.connections == 0 && stats.in_flight == 0);
+  CHECK(stats.connections == 0 && stats.in_flight == stats.up - this.ever_taken);
   h2_server_free(this.server);
+  close(listener);
 }

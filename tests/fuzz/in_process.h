@@ -1,5 +1,5 @@
-/* A server whose only loop the fuzzer runs itself: no threads, a clock that stands until it is moved, sockets and memory
- * that give out when they are told to. The same input does the same each time.
+/* A server whose only loop the fuzzer runs itself: no threads, a clock that stands until it is moved, sockets and
+ * memory that give out when they are told to. The same input does the same each time.
  */
 #ifndef WAYPOST_FUZZ_IN_PROCESS_H
 #define WAYPOST_FUZZ_IN_PROCESS_H
@@ -22,10 +22,10 @@ extern fuzz_machine machine;
 typedef enum { FUZZ_GO_ON, FUZZ_HANG_UP, FUZZ_STOP } fuzz_turn;
 
 /* Serves as long as `turn`, which is asked whenever the loop waits, says to go on. FUZZ_HANG_UP: all clients go and all
- * calls are ended, and nothing may be left; FUZZ_STOP: the server stops with all of them there. */
+ * calls are ended, and nothing may be left; FUZZ_STOP: the server stops with all of them there, some not even taken. */
 void fuzz_serve(const h2_config *config, fuzz_turn (*turn)(void *), void *state);
 
-/* Within `turn`: the client's end of a new connection, which is closed by hanging up, or by the caller and forgotten. */
+/* Within `turn`: the client's end of a new connection, which is closed at the end, or by the caller and forgotten. */
 int fuzz_connect(void);
 void fuzz_forget(int fd);
 void fuzz_drain(void);
@@ -41,7 +41,9 @@ void fuzz_take(void);
 /* Those that were taken, in their order. */
 size_t fuzz_taken_count(void);
 const fuzz_taken *fuzz_taken_at(size_t number);
+/* `answer` is sent once it is flushed. */
 void fuzz_end(size_t number, const h2_answer *answer);
+void fuzz_flush(void);
 
 /* Paths with compiled handlers: what came; status 5, with what came as its message and as fields around it; nothing,
  * if the message is odd in length, else up. */
