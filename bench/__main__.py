@@ -1,4 +1,4 @@
-"""The rate limiter's benchmark: `python -m bench [part ...]`, without a part all of them, as `make bench` runs it.
+"""The benchmark: `python -m bench [part ...]`, without a part all of them, as `make bench` runs it.
 
 A part alone leaves its figures in build/bench. All of them together also write docs/benchmarks.md, and so does `report`
 from the figures that are there.

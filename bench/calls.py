@@ -1,4 +1,4 @@
-"""Calls of `ShouldRateLimit` under load: what is asked of the generator, and what it answers."""
+"""Calls under load, of `ShouldRateLimit` or any other method: what is asked of the generator, and what it answers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,20 @@ QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
 
 
 @dataclass(frozen=True, slots=True)
+class Method:
+    """A method other than `ShouldRateLimit`: its path, `/package.Service/Method`, and what each call brings."""
+
+    path: str
+    message: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def flags(self) -> list[str]:
+        """What the generator is told."""
+        headers = [f"-header={name}:{value}" for name, value in self.headers]
+        return [f"-method={self.path}", f"-message={self.message.hex()}", *headers]
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """How the server is called.
 
@@ -35,6 +49,10 @@ class Load:
     streams: int = 8
     poisson: bool = False
     """Open loop: calls come by chance, as from many callers, instead of one every 1/rate seconds."""
+    descriptors: int = 1
+    """Of each request for `ShouldRateLimit`; another key for each."""
+    method: Method | None = None
+    """What is called; None: `ShouldRateLimit`."""
 
     def arguments(self, address: str, seed: int) -> list[str]:
         """What the generator is told."""
@@ -50,9 +68,10 @@ class Load:
             "streams": self.streams,
             "domain": DOMAIN,
             "key": KEY,
+            "descriptors": self.descriptors,
             "seed": seed,
         }
-        return [f"-{name}={value}" for name, value in flags.items()]
+        return [*(f"-{name}={value}" for name, value in flags.items()), *(self.method.flags() if self.method else ())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +95,18 @@ class BadAnswers(Exception):
 
 
 class Generator:
-    """The load generator: the Go program, or without Go a slower one in Python."""
+    """The load generator: the Go program, or without Go a slower one in Python.
 
-    def __init__(self) -> None:
+    `compiled`: only the Go program will do, for what a generator in Python could not keep busy; raises `NoProgram`.
+    """
+
+    def __init__(self, *, compiled: bool = False) -> None:
         try:
             self._command = [str(programs.generator())]
             self.name = "Go, HTTP/2 frames"
         except programs.NoProgram as error:
+            if compiled:
+                raise
             print(f"bench: {error}; calls are made by grpcio, which is slower than what it measures", file=sys.stderr)
             self._command = [sys.executable, "-m", "bench.grpc_calls"]
             self.name = f"grpcio asyncio ({error}): a bottleneck itself"
@@ -90,7 +114,7 @@ class Generator:
     def run(self, load: Load, server: Server, redis: Server | None = None, seed: int = 1) -> Run:
         """Calls `server`, and measures what it and `redis` use. Raises `BadAnswers`."""
         watched = [server, *([redis] if redis else [])]
-        before = [cpu_seconds(each.pid) for each in watched]
+        before = [cpu_seconds(each.pid, family=each.family) for each in watched]
         asked = commands_so_far(redis) if redis else 0
         with on_core(GENERATOR):
             done = subprocess.run(
@@ -109,7 +133,8 @@ class Generator:
         if redis and (asked := commands_so_far(redis) - asked) < (told["answers"] - told["degraded"]):
             raise BadAnswers(f"{told['answers']} answers, but Redis was asked only {asked} times")
         used = [
-            (cpu_seconds(each.pid) - begun) * 1e6 / told["calls"] for each, begun in zip(watched, before, strict=True)
+            (cpu_seconds(each.pid, family=each.family) - begun) * 1e6 / told["calls"]
+            for each, begun in zip(watched, before, strict=True)
         ]
         return Run(
             per_second=told["per_second"],

@@ -39,6 +39,8 @@ def environment() -> dict[str, str]:
         "kernel": platform.release(),
         "Python": platform.python_version(),
         "counters": "compiled (Cython)" if getattr(native, "COMPILED", False) else "pure Python: not compiled",
+        "hot port": "compiled" if native.HOT_PORT else "not built",
+        "nghttp2": _first_match(["pkg-config", "--modversion", "libnghttp2"], r"(\S+)"),
         "Redis": _first_match(["redis-server", "--version"], r"v=(\S+)"),
         "Go": programs.go_version().removeprefix("go"),
         "envoyproxy/ratelimit": programs.peer_version(),

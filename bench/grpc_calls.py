@@ -39,6 +39,10 @@ def main() -> None:
     parser.add_argument("-domain", default="bench")
     parser.add_argument("-key", default="client")
     parser.add_argument("-keys", type=int, default=1)
+    parser.add_argument("-descriptors", type=int, default=1)
+    parser.add_argument("-method", default=METHOD)
+    parser.add_argument("-message", type=bytes.fromhex, default=b"")
+    parser.add_argument("-header", action="append", default=[])
     parser.add_argument("-seed", type=int, default=1)
     print(json.dumps(uvloop.run(_Calls(parser.parse_args()).run())))
 
@@ -47,7 +51,10 @@ class _Calls:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._draw = random.Random(options.seed)
-        self._requests = [_request(options.domain, options.key, number) for number in range(options.keys)]
+        self._metadata = [(name, value) for name, _, value in (word.partition(":") for word in options.header)]
+        self._requests = [options.message]
+        if options.method == METHOD:
+            self._requests = [_request(options, number) for number in range(options.keys)]
         self._latencies: list[float] = []
         self._late: list[float] = []
         self._codes: Counter[str] = Counter()
@@ -60,7 +67,7 @@ class _Calls:
         channels = [
             grpc.aio.insecure_channel(o.address, [("grpc.use_local_subchannel_pool", 1)]) for _ in range(o.connections)
         ]
-        methods: list[Method] = [channel.unary_unary(METHOD) for channel in channels]
+        methods: list[Method] = [channel.unary_unary(o.method) for channel in channels]
         self._from = time.perf_counter() + o.warmup
         self._until = self._from + o.seconds
         used, began = _cpu_seconds(), time.perf_counter()
@@ -104,21 +111,25 @@ class _Calls:
         self._calls += 1
         counts = self._from <= due < self._until
         try:
-            answer = await method(self._draw.choice(self._requests), timeout=_TIMEOUT_SECONDS)
+            answer = await method(self._draw.choice(self._requests), timeout=_TIMEOUT_SECONDS, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             if counts:
                 self._errors[f"status {error.code().value[0]}"] += 1
             return
         if counts:
             self._latencies.append(time.perf_counter() - due)
+            if self._options.method != METHOD:
+                self._codes["OK"] += 1
+                return
             self._degraded += b"degraded" in answer
             self._codes[pb.RateLimitResponse.Code.Name(pb.RateLimitResponse.FromString(answer).overall_code)] += 1
 
 
-def _request(domain: str, key: str, number: int) -> bytes:
-    entry = RateLimitDescriptor.Entry(key=key, value=f"value-{number:06d}")
-    request = pb.RateLimitRequest(domain=domain, descriptors=[RateLimitDescriptor(entries=[entry])])
-    return bytes(request.SerializeToString())
+def _request(options: argparse.Namespace, number: int) -> bytes:
+    keys = [options.key, *(f"{options.key}-{place}" for place in range(2, options.descriptors + 1))]
+    entries = [RateLimitDescriptor.Entry(key=key, value=f"value-{number:06d}") for key in keys]
+    descriptors = [RateLimitDescriptor(entries=[entry]) for entry in entries]
+    return bytes(pb.RateLimitRequest(domain=options.domain, descriptors=descriptors).SerializeToString())
 
 
 def quantiles(seconds: list[float]) -> dict[str, float]:

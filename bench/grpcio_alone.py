@@ -1,6 +1,7 @@
 """A grpcio server that says OK to whatever it is asked, and does nothing else: what the control port stands on.
 
-`python -m bench.grpcio_alone PORT`. Its answer is made once, about as long as the rate limiter's for one descriptor.
+`python -m bench.grpcio_alone PORT [echo]`. Its answer is made once, about as long as the rate limiter's for one
+descriptor; with `echo` it is the message that came, neither read nor written.
 """
 
 from __future__ import annotations
@@ -31,20 +32,25 @@ _ANSWER: bytes = pb.RateLimitResponse(
 
 
 class _Methods(grpc.GenericRpcHandler):
+    def __init__(self, answer: bytes | None) -> None:
+        self._answer = answer
+
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        async def call(_: bytes, __: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-            return _ANSWER
+        answer = self._answer
+
+        async def call(message: bytes, _: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+            return message if answer is None else answer
 
         return grpc.unary_unary_rpc_method_handler(call)  # typed for synchronous servers
 
 
-async def _serve(port: int) -> None:
+async def _serve(port: int, answer: bytes | None) -> None:
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers((_Methods(),))
+    server.add_generic_rpc_handlers((_Methods(answer),))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await server.wait_for_termination()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(int(sys.argv[1]), None if "echo" in sys.argv[2:] else _ANSWER))

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bench import results, should_rate_limit
+import psutil
+
+from bench import edge, hot_limits, hot_memory, hot_port, results, should_rate_limit
 from bench.calls import BadAnswers
 from bench.programs import NoProgram
 from bench.servers import NotStarted
@@ -40,6 +42,12 @@ PARTS: Mapping[str, Callable[[int], dict[str, Any]]] = {
     "redis": should_rate_limit.strict,
     "redis-script": _program("redis-script"),
     "envoyproxy": should_rate_limit.peers,
+    "hot-port": hot_port.throughput,
+    "hot-latency": hot_port.latency,
+    "hot-limits": hot_limits.local,
+    "hot-redis": hot_limits.strict,
+    "hot-memory": hot_memory.memory,
+    "edge": edge.get_link,
 }
 """Each takes the number of runs and gives its figures."""
 
@@ -50,6 +58,7 @@ def measure(name: str, runs: int) -> dict[str, Any]:
         return PARTS[name](runs)
     except NoProgram as error:
         return {"missing": str(error)}
-    except (Failed, BadAnswers, NotStarted) as error:
+    except (Failed, BadAnswers, NotStarted, OSError, subprocess.SubprocessError, psutil.Error) as error:
+        # One part that breaks down shall not take the others' figures with it.
         print("\n".join(["bench:", *getattr(error, "__notes__", ())]), file=sys.stderr)
-        return {"failed": str(error)}
+        return {"failed": str(error) or type(error).__name__}

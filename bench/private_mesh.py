@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from bench.servers import NotStarted
 from waypost.supervisor.data_dir import DataDir
 from waypost.supervisor.database import EmbeddedDatabase
 from waypost.supervisor.settings import SupervisorSettings
@@ -93,7 +94,7 @@ def started(env: dict[str, str], folder: Path) -> Iterator[PrivateMesh]:
             if line.startswith("waypost: ready"):
                 break
         else:
-            raise SystemExit(f"waypost up ended with {process.wait()}")
+            raise NotStarted(f"waypost up ended with {process.wait()}")
         yield PrivateMesh(env, folder, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -122,14 +123,19 @@ def memory(pid: int) -> list[tuple[str, float]]:
     """MiB by process; PostgreSQL's shared pages are counted once (proportional set size)."""
     rows: dict[str, float] = {}
     for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
-        line = " ".join(process.cmdline())
-        name = (
-            next((n for n in ("gateway", "ratelimiter", "workers") if f"-m {n}" in line), None)
-            or ("envoy" if "envoy" in line and "config-path" in line else None)
-            or ("postgres" if "postgres" in line else "guardian" if "guardian" in line else "supervisor")
-        )
+        name = process_name(process)
         rows[name] = rows.get(name, 0.0) + process.memory_full_info().pss / 1_048_576
     return sorted(rows.items())
+
+
+def process_name(process: psutil.Process) -> str:
+    """What a process of the mesh is: gateway, envoy, postgres and so on."""
+    line = " ".join(process.cmdline())
+    return (
+        next((n for n in ("gateway", "ratelimiter", "workers") if f"-m {n}" in line), None)
+        or ("envoy" if "envoy" in line and "config-path" in line else None)
+        or ("postgres" if "postgres" in line else "guardian" if "guardian" in line else "supervisor")
+    )
 
 
 def spread(values: Sequence[float], form: str) -> str:

@@ -1,4 +1,4 @@
-"""The Go programs of the benchmark: the load generator, and the reference server from its own module."""
+"""The programs of the benchmark that are built: generator and reference server in Go, the hot port's transport in C."""
 
 from __future__ import annotations
 
@@ -28,6 +28,28 @@ def peer() -> Path:
     return _built("peer", f"{_PEER}/src/service_cmd", "ratelimit")
 
 
+def transport() -> Path:
+    """The hot port's transport without Python, as a server that says back what it is sent. Raises `NoProgram`."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise NoProgram("there is no C compiler here (`apt install gcc`)")
+    found = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", "libnghttp2"], capture_output=True, text=True, check=False
+    )
+    if found.returncode:
+        raise NoProgram("there is no libnghttp2 here to build with (`apt install libnghttp2-dev pkg-config`)")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    program, folder = BUILD / "transport", ROOT / "native" / "h2"
+    sources = [ROOT / "bench" / "transport.c", *sorted(folder.glob("*.c"))]
+    command = [compiler, "-std=c11", "-D_GNU_SOURCE", "-O2", f"-I{folder}", *map(str, sources), "-o", str(program)]
+    done = subprocess.run(
+        [*command, *found.stdout.split(), "-lpthread"], stderr=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise NoProgram(f"the transport cannot be built: {done.stderr.strip().splitlines()[-1]}")
+    return program
+
+
 def peer_version() -> str:
     """The version of the reference server."""
     found = re.search(rf"{re.escape(_PEER)} (\S+)", (_GO / "peer" / "go.mod").read_text())
@@ -46,7 +68,7 @@ def go_version() -> str:
 
 def _built(module: str, package: str, name: str) -> Path:
     if shutil.which("go") is None:
-        raise NoProgram(f"there is no Go here to build {name} with")
+        raise NoProgram(f"there is no Go here to build {name} with: install Go 1.24 or later")
     BUILD.mkdir(parents=True, exist_ok=True)
     program = BUILD / name
     # Go itself knows what has changed. -mod=readonly: what go.sum does not pin is not built.

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.parts import PARTS
 from bench.results import ROOT, load
+from bench.targets import sentence
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 _TEMPLATE = Path(__file__).with_name("benchmarks.template.md")
@@ -37,13 +38,21 @@ def section(name: str, content: dict[str, Any] | None) -> str:
         return f"**Failed**: {content['failed']}."
     rows: list[dict[str, Any]] = content.get("rows", [])
     if rows and "latency_us" in rows[0]:
-        return _calls(content)
+        more = [table_of(rows) for rows in content.get("more_rows", [])]
+        return "\n\n".join([_calls(content), *more, *_targets(content)])
     tables = [table_of(rows)] if rows else []
+    if "targets" in content:
+        return "\n\n".join([*tables, *_targets(content)])
     if facts := list(_flat({name: value for name, value in content.items() if name not in ("rows", "environment")})):
         tables.append(_table(["", ""], facts))
     if "target_ratio" in content:
         tables.append("\n".join(_core_verdicts(content)))
     return "\n\n".join(tables) or _NOT_MEASURED
+
+
+def _targets(content: dict[str, Any]) -> list[str]:
+    lines = [f"- {sentence(target)}" for target in content.get("targets", ())]
+    return ["\n".join(lines)] if lines else []
 
 
 def _environment(contents: dict[str, dict[str, Any] | None]) -> str:
@@ -69,7 +78,7 @@ def _calls(content: dict[str, Any]) -> str:
     for row in rows:
         line = [row["load"], row["server"], number(row["per_second"], 0)]
         line += [number(row["latency_us"][q], 2, 1 / 1000) for q in ("p50", "p99", "p99.9")]
-        line += [number(row["server_us"], 0)]
+        line += [number(row["server_us"], 0 if row["server_us"]["median"] >= 100 else 1)]
         line += [number(row["redis_us"], 0)] if with_redis else []
         lines.append(line)
     text = _table(head, lines)

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import native
 from bench.cores import GENERATOR, SERVER, on_core
 from bench.programs import NoProgram
 from bench.results import ROOT
@@ -31,10 +32,15 @@ _STOP_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server: `host:port` of what is called on it, and its process."""
+    """A running server: `host:port` of what is called on it, and its process.
+
+    `metrics`: where they are, if it is ours. `family`: what the processes below it use is its own.
+    """
 
     address: str
     pid: int
+    metrics: str = ""
+    family: bool = False
 
 
 @contextmanager
@@ -64,28 +70,81 @@ def redis_server() -> Iterator[Server]:
 
 
 @contextmanager
-def ratelimiter(redis: Server | None = None) -> Iterator[Server]:
-    """Our rate limiter, its control port to be called; with `redis` it decides strictly, without it locally."""
-    control, metrics = _free_port(), _free_port()
+def ratelimiter(redis: Server | None = None, *, hot: bool = False, store_timeout_ms: int = 10) -> Iterator[Server]:
+    """Our rate limiter, its control port to be called, or its hot one.
+
+    With `redis` it decides strictly, and waits for it at most so long; without it locally. Raises `NoProgram` where no
+    hot port was built.
+    """
+    ports = _OurPorts.free(hot=hot)
     settings = {
         "WAYPOST_LIMITS_DIR": str(RULES),
-        "WAYPOST_RATELIMITER_CONTROL_PORT": str(control),
-        "WAYPOST_RATELIMITER_METRICS_PORT": str(metrics),
+        # Two counters for each of the most keys, and room beside.
+        "WAYPOST_LIMITS_TABLE_CAPACITY": "1000000",
+        "WAYPOST_RATELIMITER_CONTROL_PORT": str(ports.control),
+        "WAYPOST_RATELIMITER_HOT_PORT": str(ports.hot),
+        "WAYPOST_RATELIMITER_METRICS_PORT": str(ports.metrics),
         "WAYPOST_LOG_LEVEL": "warning",
     }
     if redis is not None:
         settings["WAYPOST_REDIS_URL"] = f"redis://{redis.address}/0"
+        settings["WAYPOST_RATELIMITER_STORE_TIMEOUT_MS"] = str(store_timeout_ms)
     with _running([sys.executable, "-m", "ratelimiter"], settings, SERVER) as process:
-        _wait(process, lambda: _is_ok(f"http://127.0.0.1:{metrics}/ready"), "the rate limiter")
-        yield Server(f"127.0.0.1:{control}", process.pid)
+        _wait(process, ports.ready, "the rate limiter")
+        yield ports.server(process, hot=hot)
 
 
 @contextmanager
-def grpcio_alone() -> Iterator[Server]:
-    """A grpcio server that answers without looking, on uvloop like ours."""
+def small_service(key: str, *, hot: bool = False) -> Iterator[Server]:
+    """A service that does next to nothing (bench.small_service), which logs as in production, to nowhere.
+
+    `key`: the API key that it knows. Raises `NoProgram` where no hot port was built.
+    """
+    ports = _OurPorts.free(hot=hot)
+    numbers = map(str, (ports.control, ports.hot, ports.metrics))
+    command = [sys.executable, "-m", "bench.small_service", *numbers, key]
+    with _running(command, {"WAYPOST_LOG_LEVEL": "info"}, SERVER, keep=False) as process:
+        _wait(process, ports.ready, "the small service")
+        yield ports.server(process, hot=hot)
+
+
+@dataclass(frozen=True, slots=True)
+class _OurPorts:
+    control: int
+    hot: int
+    metrics: int
+
+    @classmethod
+    def free(cls, *, hot: bool) -> _OurPorts:
+        """Free ones; raises `NoProgram` if `hot` is needed and was not built."""
+        if hot and not native.HOT_PORT:
+            raise NoProgram("no hot port was built (apt install libnghttp2-dev pkg-config gcc python3-dev; make setup)")
+        return cls(_free_port(), _free_port(), _free_port())
+
+    def ready(self) -> bool:
+        return _is_ok(f"http://127.0.0.1:{self.metrics}/ready")
+
+    def server(self, process: subprocess.Popen[bytes], *, hot: bool) -> Server:
+        port = self.hot if hot else self.control
+        return Server(f"127.0.0.1:{port}", process.pid, f"http://127.0.0.1:{self.metrics}/metrics")
+
+
+@contextmanager
+def grpcio_alone(*, echo: bool = False) -> Iterator[Server]:
+    """A grpcio server that answers without looking, on uvloop like ours; `echo`: with what it was sent."""
     port = _free_port()
-    with _running([sys.executable, "-m", "bench.grpcio_alone", str(port)], {}, SERVER) as process:
+    command = [sys.executable, "-m", "bench.grpcio_alone", str(port), *(["echo"] if echo else [])]
+    with _running(command, {}, SERVER) as process:
         _wait(process, lambda: _accepts(port), "grpcio alone")
+        yield Server(f"127.0.0.1:{port}", process.pid)
+
+
+@contextmanager
+def transport_alone(program: Path) -> Iterator[Server]:
+    """The hot port's transport without Python, as the program of `programs.transport`: it says back what it is sent."""
+    port = _free_port()
+    with _running([str(program), str(port)], {}, SERVER) as process:
+        _wait(process, lambda: _accepts(port), "the transport alone")
         yield Server(f"127.0.0.1:{port}", process.pid)
 
 
@@ -115,12 +174,23 @@ def peer_settings() -> dict[str, str]:
 
 
 @contextmanager
-def _running(command: Sequence[str], settings: Mapping[str, str], core: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A process on `core` with none of this machine's Waypost settings; what it wrote is a note on an error within."""
+def _running(
+    command: Sequence[str], settings: Mapping[str, str], core: int, *, keep: bool = True
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process on `core` with none of this machine's Waypost settings.
+
+    What it wrote is a note on an error within, unless it is not to be kept.
+    """
     env = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")} | dict(settings)
     with tempfile.TemporaryFile() as output:
         with on_core(core):
-            process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=env,
+                stdout=output if keep else subprocess.DEVNULL,
+                stderr=subprocess.STDOUT,
+            )
         try:
             yield process
         except Exception as error:

@@ -6,15 +6,14 @@ drifts is fair to them all.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from bench import programs
-from bench.calls import QUANTILES, BadAnswers, Generator, Load, Run
-from bench.results import figure
+from bench.calls import Generator, Load
+from bench.runs import Runs
 from bench.servers import Server, grpcio_alone, ratelimiter, redis_server, reference
 
 MANY_KEYS = 100_000
@@ -60,10 +59,7 @@ def peers(runs: int) -> dict[str, Any]:
     program = programs.peer()
     subjects: dict[str, Subject] = {
         "waypost, strict": _strict,
-        "envoyproxy/ratelimit": lambda: _reference(program, {}),
-        "envoyproxy/ratelimit, REDIS_PIPELINE_WINDOW=150us": lambda: _reference(
-            program, {"REDIS_PIPELINE_WINDOW": "150us"}
-        ),
+        "envoyproxy/ratelimit": lambda: _reference(program),
     }
     return _measure(Generator(), subjects, PEER_LOADS, runs)
 
@@ -87,41 +83,18 @@ def _strict() -> Iterator[tuple[Server, Server | None]]:
 
 
 @contextmanager
-def _reference(program: Path, more: Mapping[str, str]) -> Iterator[tuple[Server, Server | None]]:
-    with redis_server() as redis, reference(program, redis, more) as server:
+def _reference(program: Path) -> Iterator[tuple[Server, Server | None]]:
+    with redis_server() as redis, reference(program, redis) as server:
         yield server, redis
 
 
 def _measure(
     generator: Generator, subjects: Mapping[str, Subject], loads: Mapping[str, Load], runs: int
 ) -> dict[str, Any]:
-    measured: dict[tuple[str, str], list[Run]] = {(load, name): [] for load in loads for name in subjects}
+    measured = Runs(generator, runs)
     for number in range(runs):
         for name, subject in subjects.items():
             with subject() as (server, redis):
                 for label, load in loads.items():
-                    try:
-                        run = generator.run(load, server, redis, seed=number + 1)
-                    except BadAnswers as error:
-                        raise BadAnswers(f"{name}, {label}: {error}") from None
-                    measured[label, name].append(run)
-                    print(f"  {number + 1}/{runs}  {name}, {label}: {_line(run)}", file=sys.stderr, flush=True)
-    rows = [{"server": name, "load": label, **_row(done)} for (label, name), done in measured.items()]
-    return {"generator": generator.name, "runs": runs, "rows": rows}
-
-
-def _row(runs: list[Run]) -> dict[str, Any]:
-    return {
-        "per_second": figure(run.per_second for run in runs),
-        "latency_us": {name: figure(run.latency_us[name] for run in runs) for name in QUANTILES},
-        "server_us": figure(run.server_us for run in runs),
-        "redis_us": figure(run.redis_us for run in runs),
-        "generator_cpu": figure(run.generator_cpu for run in runs),
-        "degraded": figure(run.degraded for run in runs),
-        "late_p99_us": figure(run.late_us.get("p99", 0.0) for run in runs),
-    }
-
-
-def _line(run: Run) -> str:
-    latency = ", ".join(f"{name} {run.latency_us[name]:.0f} µs" for name in ("p50", "p99", "p99.9"))
-    return f"{run.per_second:.0f}/s, {latency}, {run.server_us:.0f} µs of the core a call"
+                    measured.run(number, name, label, load, server, redis)
+    return measured.content()

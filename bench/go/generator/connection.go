@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	service "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
@@ -30,6 +31,7 @@ type call struct {
 // connection is one HTTP/2 connection. Sending may be done by any goroutine, receiving is its own goroutine's.
 type connection struct {
 	closed bool // each answer is followed by the next call
+	method string
 	bodies [][]byte
 	draw   *rand.Rand
 
@@ -64,7 +66,7 @@ func dial(o options, bodies [][]byte, seed uint64) (*connection, error) {
 		return nil, err
 	}
 	c := &connection{
-		closed: o.mode == "closed", bodies: bodies, draw: rand.New(rand.NewPCG(seed, 0)),
+		closed: o.mode == "closed", method: o.method, bodies: bodies, draw: rand.New(rand.NewPCG(seed, 0)),
 		socket: socket, reader: bufio.NewReaderSize(socket, 1<<16), writer: bufio.NewWriterSize(socket, 1<<16),
 		nextID: 1, open: map[uint32]call{}, sendWindow: 65535, maxStreams: 100, done: make(chan struct{}),
 		latencies: make([]time.Duration, 0, 1<<20), codes: map[string]int{}, errors: map[string]int{},
@@ -76,7 +78,7 @@ func dial(o options, bodies [][]byte, seed uint64) (*connection, error) {
 			c.status = field.Value
 		}
 	})
-	if err := c.greet(o.address); err != nil {
+	if err := c.greet(o.address, o.headers); err != nil {
 		socket.Close()
 		return nil, fmt.Errorf("%s: %w", o.address, err)
 	}
@@ -85,7 +87,7 @@ func dial(o options, bodies [][]byte, seed uint64) (*connection, error) {
 }
 
 // greet exchanges settings, and encodes the headers by what the server's say.
-func (c *connection) greet(authority string) error {
+func (c *connection) greet(authority string, more headers) error {
 	c.socket.SetDeadline(time.Now().Add(5 * time.Second))
 	defer c.socket.SetDeadline(time.Time{})
 	c.writer.WriteString(http2.ClientPreface)
@@ -121,10 +123,10 @@ func (c *connection) greet(authority string) error {
 	// The first time the fields are put into the server's table, from then on they are its entries' numbers.
 	for first := true; ; first = false {
 		block.Reset()
-		for _, field := range [][2]string{
-			{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", authority},
+		for _, field := range append([][2]string{
+			{":method", "POST"}, {":scheme", "http"}, {":path", c.method}, {":authority", authority},
 			{"te", "trailers"}, {"content-type", "application/grpc"}, {"user-agent", "waypost-bench"},
-		} {
+		}, more...) {
 			encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
 		}
 		c.block = bytes.Clone(block.Bytes())
@@ -222,9 +224,13 @@ func (c *connection) take(frame http2.Frame) error {
 		if err := c.credit(int(frame.Header().Length)); err != nil {
 			return err
 		}
-		code, err := overallCode(frame.Data())
-		if err != nil {
-			return err
+		// The code 1 is OK, and so is an answer of another method that came.
+		code := service.RateLimitResponse_OK
+		if c.method == shouldRateLimit {
+			var err error
+			if code, err = overallCode(frame.Data()); err != nil {
+				return err
+			}
 		}
 		c.mu.Lock()
 		waiting := c.open[id]

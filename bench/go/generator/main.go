@@ -1,4 +1,5 @@
-// The load generator: calls ShouldRateLimit over plain-text HTTP/2 and prints what it measured as one JSON object.
+// The load generator: calls ShouldRateLimit, or any one method with one message, over plain-text HTTP/2 and prints what
+// it measured as one JSON object.
 //
 // It speaks HTTP/2 frames itself, with requests made beforehand, so that one core of it outpaces one core of what it
 // measures. Two ways to call:
@@ -10,16 +11,21 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 )
 
 type options struct {
 	address     string
+	method      string
+	message     string
+	headers     headers
 	mode        string
 	arrivals    string
 	rate        float64
@@ -32,6 +38,20 @@ type options struct {
 	keys        int
 	descriptors int
 	seed        uint64
+}
+
+// headers are names and values that go with each call.
+type headers [][2]string
+
+func (h *headers) String() string { return fmt.Sprint(*h) }
+
+func (h *headers) Set(word string) error {
+	name, value, found := strings.Cut(word, ":")
+	if !found || name == "" {
+		return errors.New("must be a name, a colon and a value")
+	}
+	*h = append(*h, [2]string{strings.ToLower(name), strings.TrimSpace(value)})
+	return nil
 }
 
 func main() {
@@ -53,6 +73,9 @@ func main() {
 func parse() options {
 	var o options
 	flag.StringVar(&o.address, "address", "", "host:port of the server")
+	flag.StringVar(&o.method, "method", shouldRateLimit, "path of the method; of another one, what it answers is not read")
+	flag.StringVar(&o.message, "message", "", "the message of each call of another method, in hexadecimal digits")
+	flag.Var(&o.headers, "header", "`name:value` that goes with each call; may be given again")
 	flag.StringVar(&o.mode, "mode", "open", "open or closed")
 	flag.StringVar(&o.arrivals, "arrivals", "even", "open loop: even (every 1/rate seconds) or poisson")
 	flag.Float64Var(&o.rate, "rate", 1000, "open loop: calls a second")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 
 	common "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
@@ -9,10 +10,17 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-const method = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+const shouldRateLimit = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
 // requests are the messages, one for each value, with gRPC's five bytes in front.
 func requests(o options) ([][]byte, error) {
+	if o.method != shouldRateLimit {
+		message, err := hex.DecodeString(o.message)
+		if err != nil {
+			return nil, fmt.Errorf("-message: %w", err)
+		}
+		return [][]byte{framed(message)}, nil
+	}
 	bodies := make([][]byte, o.keys)
 	for i := range bodies {
 		request := &service.RateLimitRequest{Domain: o.domain}
@@ -30,11 +38,15 @@ func requests(o options) ([][]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		body := make([]byte, 5, 5+len(message))
-		binary.BigEndian.PutUint32(body[1:], uint32(len(message)))
-		bodies[i] = append(body, message...)
+		bodies[i] = framed(message)
 	}
 	return bodies, nil
+}
+
+func framed(message []byte) []byte {
+	body := make([]byte, 5, 5+len(message))
+	binary.BigEndian.PutUint32(body[1:], uint32(len(message)))
+	return append(body, message...)
 }
 
 // degraded stands in a header of our rate limiter's answers that were given without Redis.

@@ -17,7 +17,7 @@ from envoy.service.ratelimit.v3 import rls_pb2 as pb
 from envoy.service.ratelimit.v3 import rls_pb2_grpc as pb_grpc
 
 from bench import programs
-from bench.calls import Load
+from bench.calls import Load, Method
 from bench.results import ROOT
 
 Answer = Callable[[pb.RateLimitRequest], Awaitable[pb.RateLimitResponse]]
@@ -149,3 +149,49 @@ async def test_refusals_failures_and_answers_without_redis_are_counted(generator
     assert set(told["errors"]) == {"status 2"}
     assert 0 < told["degraded"] < told["codes"]["OK"]
     assert sum(told["codes"].values()) == told["answers"] == 100 - told["errors"]["status 2"]
+
+
+async def test_another_method_is_called_with_its_message_and_headers(generator: list[str]) -> None:
+    seen = []
+
+    class Methods(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+            headers = dict(handler_call_details.invocation_metadata)
+
+            async def call(message: bytes, _: Any) -> bytes:
+                seen.append((handler_call_details.method, message, headers["x-one"], headers["x-two"]))
+                return b""
+
+            return grpc.unary_unary_rpc_method_handler(call)
+
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Methods(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    method = Method("/any.Service/Method", b"\x00\xff", (("x-one", "1"), ("x-two", "a:b")))
+    try:
+        told = await _run(generator, Load(rate=100, seconds=0.3, warmup=0, method=method), f"127.0.0.1:{port}")
+    finally:
+        await server.stop(0)
+    assert set(seen) == {("/any.Service/Method", b"\x00\xff", "1", "a:b")}
+    assert (told["answers"], told["codes"], told["errors"]) == (30, {"OK": 30}, {})
+
+
+async def test_requests_have_as_many_descriptors_as_wanted(generator: list[str]) -> None:
+    seen = []
+
+    class Servicer(pb_grpc.RateLimitServiceServicer):  # type: ignore[misc]  # its package has no types
+        async def ShouldRateLimit(self, request: pb.RateLimitRequest, context: Any) -> pb.RateLimitResponse:
+            seen.append([(entry.key, entry.value) for each in request.descriptors for entry in each.entries])
+            return OK
+
+    server = grpc.aio.server()
+    pb_grpc.add_RateLimitServiceServicer_to_server(Servicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        told = await _run(generator, Load(rate=100, seconds=0.2, warmup=0, descriptors=2), f"127.0.0.1:{port}")
+    finally:
+        await server.stop(0)
+    assert told["answers"] == 20
+    assert all(entries == [("client", "value-000000"), ("client-2", "value-000000")] for entries in seen)

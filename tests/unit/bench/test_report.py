@@ -8,6 +8,7 @@ from bench.calls import QUANTILES
 from bench.parts import PARTS
 from bench.report import page, section
 from bench.results import figure
+from bench.targets import at_least, below, told
 
 
 def _content(p99_us: float, *, degraded: float = 0.0) -> dict[str, Any]:
@@ -108,4 +109,23 @@ def test_the_core_is_held_to_its_targets() -> None:
         "- one key, Waypost, spend: 24.8 times, target at least 25 times: **missed**",
         "- one key, Waypost, compiled loop, fixed window: 100 ns, target at most 100 ns: met",
         "- one key, Waypost, compiled loop, token bucket: 101 ns, target at most 100 ns: **missed**",
+    ]
+
+
+def test_targets_stand_under_the_calls_and_other_tables() -> None:
+    content = _content(640) | {
+        "more_rows": [[{"server": "envoy", "µs/call": figure([30])}]],
+        "targets": [at_least("ours", [30], "times", 25), told("besides", [2], "times")],
+    }
+    lines = section("hot-port", content).splitlines()
+    assert lines[-2:] == [
+        "- ours: 30.0 times (30.0–30.0), target at least 25 times: met",
+        "- besides: 2.00 times (2.00–2.00)",
+    ]
+    assert "| envoy | 30.00 (30.00–30.00) |" in lines
+    rows = {"rows": [{"process": "one", "calls": 1000}], "targets": [below("grown by", [5], "MiB", 4)]}
+    assert section("hot-memory", rows).splitlines()[2:] == [
+        "| one | 1,000 |",
+        "",
+        "- grown by: 5.00 MiB (5.00–5.00), target below 4 MiB: **missed**",
     ]
