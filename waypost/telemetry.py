@@ -29,32 +29,23 @@ CORRELATION_ID: ContextVar[str] = ContextVar("waypost_correlation_id", default="
 
 def configure_logging(service: str, level: str) -> None:
     """One JSON object a line on standard error; also for what libraries log. Call once, at start."""
-    shared: list[structlog.typing.Processor] = [
-        _add_correlation_id,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
-    ]
-
-    def add_service(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        event["service"] = service
-        return event
-
+    add_context = _Context(service)
     number = logging.getLevelNamesMapping()[level.upper()]
+    written = structlog.BytesLogger(sys.stderr.buffer)
     structlog.configure(
         processors=[
-            *shared,
-            add_service,
+            add_context,
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(serializer=_dump),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
+        logger_factory=lambda *_: written,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, add_service, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[add_context, structlog.stdlib.add_logger_name],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
@@ -66,12 +57,56 @@ def configure_logging(service: str, level: str) -> None:
     # Else they are written as plain text.
     logging.captureWarnings(True)
 
+    def write(event: structlog.typing.EventDict) -> None:
+        if number <= logging.INFO:
+            written.msg(_dump(add_context(None, "info", event)))
 
-def _add_correlation_id(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    correlation_id = CORRELATION_ID.get()
-    if correlation_id:
-        event.setdefault("correlation_id", correlation_id)
-    return event
+    global _write_info  # noqa: PLW0603 - configured once, like structlog itself
+    _write_info = write
+
+
+_write_info: Callable[[structlog.typing.EventDict], None] | None = None
+
+
+def info_line(event: structlog.typing.EventDict) -> None:
+    """What `info` of a logger does, by a way a third as long: for the line that each call writes."""
+    if _write_info is not None and structlog.is_configured():
+        _write_info(event)
+    else:
+        structlog.get_logger().info(**event)
+
+
+class _Context:
+    """Adds what every line has: the call's correlation id, the level, the time, the service.
+
+    One processor for all of it: each call logs a line, and a chain of small ones costs more than its work.
+    """
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._now_shown = (0, "")
+
+    def __call__(self, _: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        correlation_id = CORRELATION_ID.get()
+        if correlation_id:
+            event.setdefault("correlation_id", correlation_id)
+        event["level"] = _LEVELS.get(method, method)
+        event["ts"] = self._now()
+        event["service"] = self._service
+        return event
+
+    def _now(self) -> str:
+        second, us = divmod(time.time_ns() // 1000, 1_000_000)
+        # Read and written as one: other threads may log as well.
+        known, shown = self._now_shown
+        if second != known:
+            shown = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._now_shown = (second, shown)
+        return f"{shown}.{us:06d}Z"
+
+
+_LEVELS = {"warn": "warning", "exception": "error"}
+"""Of the methods of a logger that are not called like theirs."""
 
 
 def _dump(event: Any, **_: Any) -> bytes:

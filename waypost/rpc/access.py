@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from waypost.access.authentication import WORKSPACE_HEADER, Authenticator, Presented
 from waypost.access.identity import ANONYMOUS, MESH, Identity, Scope
@@ -20,6 +21,11 @@ EDGE_HEADER = "x-waypost-edge"
 """Set by the edge on every call it passes on, and by nobody inside the mesh; what strangers say of it is removed."""
 
 _ANONYMOUS_SCOPES = frozenset({Scope.LINKS_WRITE})
+
+
+@lru_cache(maxsize=1024)
+def _inside(address: str) -> Identity:
+    return Identity(MESH, address=address)
 
 
 class Access:
@@ -53,7 +59,7 @@ class Access:
             raise UnknownMethod(context.method)
         address = client_address(context, self._trusted)
         if policy.inside and EDGE_HEADER not in context.headers:
-            context.identity = Identity(MESH, address=address)
+            context.identity = _inside(address)
         else:
             # Known from here on, also to the log line of a call that is refused.
             presented = Presented.of(context.invocation_metadata())

@@ -23,10 +23,21 @@ def client_address(context: CallContext, trusted: Collection[Network]) -> str:
     Only the last entry is the proxy's word; those before it are whatever the client wrote. IPv4 whole, IPv6 as its /64,
     since one household has all of a /64. A peer on a unix socket is trusted, and `local` if it names nobody.
     """
-    kind, _, rest = context.peer().partition(":")
-    peer = _address(unquote(rest.rpartition(":")[0]).strip("[]")) if kind in ("ipv4", "ipv6") else None
+    host, _, _ = context.peer().rpartition(":")
+    peer, shown = _peer(host)
+    if peer is not None and not trusted:
+        return shown
+    kind, _, _ = context.peer().partition(":")
     lines = (str(value) for key, value in context.invocation_metadata() if key == "x-forwarded-for")
     return _believed(peer, kind == "unix", lines, trusted)
+
+
+@lru_cache(maxsize=1024)
+def _peer(host: str) -> tuple[IPv4Address | IPv6Address | None, str]:
+    """The address in a peer's name without its port, and how it is shown; None and empty: it has none."""
+    kind, _, rest = host.partition(":")
+    peer = _address(unquote(rest).strip("[]")) if kind in ("ipv4", "ipv6") else None
+    return peer, "" if peer is None else masked(peer)
 
 
 def visitor_address(scope: Scope, trusted: Collection[Network]) -> str:

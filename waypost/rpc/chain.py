@@ -1,8 +1,8 @@
 """The middleware around every unary call, written without a transport so that each port can call it.
 
 A call goes `Observe → Errors → Admission → Deadline → the service's gate → the method`; for the gate see
-`waypost.rpc.access`. Middleware is any `async (context, request, call_next)`; `build` folds a list of them around a
-handler, the first outermost.
+`waypost.rpc.access`, for what is around all of it where calls are traced `waypost.rpc.tracing`. Middleware is any
+`async (context, request, call_next)`; `build` folds a list of them around a handler, the first outermost.
 """
 
 from __future__ import annotations
@@ -99,8 +99,7 @@ class Observe:
                 context.set_trailing_metadata([("www-authenticate", CHALLENGE)])
             raise
         except asyncio.CancelledError:
-            late = context.deadline and context.time_remaining() <= context.timeout * _ROUNDED
-            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            code = cancelled_as(context)
             raise
         except BaseException as e:
             error = e
@@ -121,6 +120,12 @@ class Observe:
             )
             for listener in self._listeners:
                 _tell(listener, record)
+
+
+def cancelled_as(context: CallContext) -> grpc.StatusCode:
+    """What a call that was cancelled ended with: its caller hung up of itself, or because its time was up."""
+    late = context.deadline and context.time_remaining() <= context.timeout * _ROUNDED
+    return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
 
 
 def _tell(listener: Listener, record: CallRecord) -> None:
@@ -261,12 +266,13 @@ def log_calls(
     logger: structlog.typing.FilteringBoundLogger,
     quiet: frozenset[str] = frozenset(),
     sampled: Mapping[str, int] = MappingProxyType({}),
+    info_line: Callable[[dict[str, Any]], None] | None = None,
 ) -> Listener:
     """One line for each call; `quiet` methods (health, asked every second) only when they fail.
 
     Of methods in `sampled` one line for each so many calls that went well, beside every failure, the first at once.
 
-    A defect is logged with its traceback, which no caller ever sees.
+    A defect is logged with its traceback, which no caller ever sees. `info_line`: a shorter way for what went well.
     """
 
     calls = dict.fromkeys(sampled, 0)
@@ -279,23 +285,35 @@ def log_calls(
                 calls[record.method] += 1
                 if calls[record.method] % sampled[record.method] != 1 % sampled[record.method]:
                     return
+            if info_line is not None:
+                info_line(_line(record))
+                return
+        line = _line(record)
         defect = record.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
-        write = logger.error if defect else logger.info
-        write(
-            "rpc",
-            rpc=record.method[:_LOGGED],
-            code=record.code.name,
-            duration_ms=round(record.seconds * 1000, 3),
-            request_bytes=record.request_bytes,
-            response_bytes=record.response_bytes,
-            peer=record.peer,
-            principal=record.principal[:_LOGGED],
-            correlation_id=record.correlation_id,
-            **({"error": _text(record.error)} if record.error is not None else {}),
-            **({"exc_info": record.error} if defect and record.error is not None else {}),
-        )
+        if record.error is not None:
+            line["error"] = _text(record.error)
+            if defect:
+                line["exc_info"] = record.error
+        if defect:
+            logger.error(**line)
+        else:
+            logger.info(**line)
 
     return listen
+
+
+def _line(record: CallRecord) -> dict[str, Any]:
+    return {
+        "rpc": record.method[:_LOGGED],
+        "code": record.code.name,
+        "duration_ms": round(record.seconds * 1000, 3),
+        "request_bytes": record.request_bytes,
+        "response_bytes": record.response_bytes,
+        "peer": record.peer,
+        "principal": record.principal[:_LOGGED],
+        "correlation_id": record.correlation_id,
+        "event": "rpc",
+    }
 
 
 def _text(error: BaseException) -> str:
