@@ -35,7 +35,7 @@ DIRECTIVES = {
 }
 """Of Cython, for every module of `native/`."""
 
-PLAIN_C = {"_server": ("h2", "rls")}
+PLAIN_C = {"_answers": ("h2", "rls"), "_server": ("h2",)}
 """Modules of `native/` that are linked with C of our own, and the folders that it is in."""
 
 NGHTTP2 = "libnghttp2"

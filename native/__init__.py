@@ -23,7 +23,7 @@ except ImportError:
     COMPILED = False
 """Whether the compiled twins are in use; who starts says so."""
 
-HOT_PORT = COMPILED and find_spec("native._server") is not None
-"""Whether the transport of the hot port was built: it needs libnghttp2."""
+HOT_PORT = COMPILED and all(find_spec(f"native.{name}") for name in ("_server", "_answers"))
+"""Whether the hot port was built, the transport and the compiled handlers: it needs libnghttp2."""
 
 __all__ = ["COMPILED", "DEFAULT_CAPACITY", "HOT_PORT", "RuleTree", "Table"]

@@ -1,13 +1,18 @@
 """The hot port's transport for Python: starts it, takes the calls that go up, and ends them. See `native/h2/h2.h`."""
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
-from cpython.unicode cimport PyUnicode_DecodeUTF8
+from cpython.unicode cimport PyUnicode_DecodeLatin1, PyUnicode_DecodeUTF8
 from libc.string cimport memcmp
 
 
 cdef str text_of(h2_slice words):
-    return PyUnicode_DecodeUTF8(<const char *>words.data, words.length, "replace")
+    try:
+        return PyUnicode_DecodeUTF8(<const char *>words.data, words.length, NULL)
+    except UnicodeDecodeError:
+        # As grpcio reads it: different bytes stay different.
+        return PyUnicode_DecodeLatin1(<const char *>words.data, words.length, NULL)
 
 
 cdef list fields_of(h2_slice packed):
@@ -112,6 +117,8 @@ cdef Call call_of(Server server, h2_call *taken):
     return call
 
 
+# A collector that cleared it first would take from under its threads what compiled handlers read.
+@cython.no_gc_clear
 cdef class Server:
     """Serves unary gRPC on threads of its own. Bounds as in `h2_config`: sizes in bytes, times in milliseconds."""
 

@@ -158,6 +158,20 @@ cdef inline const CNode *met_by(
     return tree.nodes + found if found else NULL
 
 
+cdef inline int32_t find_below(
+    const CRuleTree *tree, const CNode *node, const CEntryTexts *entries, size_t count, CText *counted
+) noexcept nogil:
+    """`find_rule`, from the node of its domain on."""
+    cdef size_t index
+    if count > tree.depth:
+        return -1
+    for index in range(count):
+        node = met_by(tree, node, entries + index, counted + index)
+        if node == NULL:
+            return -1
+    return node.rule
+
+
 cdef inline int32_t find_rule(
     const CRuleTree *tree, CText domain, const CEntryTexts *entries, size_t count, CText *counted
 ) noexcept nogil:
@@ -166,11 +180,4 @@ cdef inline int32_t find_rule(
     Sets for each entry which text its counter has for a value: the request's, or the tree's if a pattern shares one.
     """
     cdef const CNode *node = root_of(tree, domain)
-    cdef size_t index
-    if node == NULL or count > tree.depth:
-        return -1
-    for index in range(count):
-        node = met_by(tree, node, entries + index, counted + index)
-        if node == NULL:
-            return -1
-    return node.rule
+    return -1 if node == NULL else find_below(tree, node, entries, count, counted)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import AsyncExitStack, suppress
+from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -31,13 +33,20 @@ from waypost.adapters.overrides import followed_overrides
 from waypost.adapters.redis_counters import RedisCounters
 from waypost.clock import ServerClock, SteadyClock
 from waypost.ports import CounterStore
+from waypost.rpc import tracing
 from waypost.rpc.access import Limits
 from waypost.rpc.health import Check
 from waypost.rpc.methods import MessageCap
-from waypost.rpc.process import Service, serve
+from waypost.rpc.process import CompiledHandlers, Service, serve
 from waypost.rpc.told_limits import ToldLimits
 from waypost.settings import BadSettings
 from waypost.telemetry import Metrics
+
+if TYPE_CHECKING:  # which may not have been built
+    from ratelimiter.compiled import CompiledChecks
+
+OFTEN = (envoy_service.METHOD, f"{service.NAME}/Check")
+"""Asked so often that of calls that go well only some are logged."""
 
 ONE_REQUEST = MessageCap(256 * 1024)
 MESSAGE_CAPS = {
@@ -62,6 +71,7 @@ async def run(settings: Settings) -> None:
     overrides = LiveOverrides(clock)
     watch_overrides(metrics.registry, overrides)
     offenders = Offenders(clock_us)
+    decisions = DecisionMetrics(metrics.registry)
     async with AsyncExitStack() as stack:
         control = await stack.enter_async_context(access_control(settings, "ratelimiter", clock))
         followed = await stack.enter_async_context(
@@ -75,8 +85,13 @@ async def run(settings: Settings) -> None:
             store,
             overrides,
             shadow_mode=settings.limits_shadow_mode,
-            listeners=[DecisionMetrics(metrics.registry).on_decision, offenders.on_decision],
+            listeners=[decisions.on_decision, offenders.on_decision],
         )
+        compiled: CompiledChecks | None = None
+        if native.HOT_PORT and settings.hot_ports:
+            compiled = compiled_checks(
+                settings, rules, table, clock_us, decisions, offenders, metrics, overrides, shared=store is not None
+            )
         own = ToldLimits(OwnLimiter(checker))
         await serve(
             Service(
@@ -97,7 +112,8 @@ async def run(settings: Settings) -> None:
                 ],
                 gate=[control.gate, Limits(own, POLICIES, edge_only=True)],
                 message_caps=MESSAGE_CAPS,
-                sampled={envoy_service.METHOD: settings.log_every},
+                sampled=dict.fromkeys(OFTEN, settings.log_every),
+                compiled=None if compiled is None else handlers_of(compiled, settings),
                 metrics=metrics,
                 checks=[
                     rules.check,
@@ -105,12 +121,52 @@ async def run(settings: Settings) -> None:
                     *control.checks,
                     *followed.checks,
                 ],
-                tasks=[rules.run, *control.tasks, *followed.tasks],
+                tasks=[rules.run, *control.tasks, *followed.tasks, *([] if compiled is None else [compiled.run])],
                 pages={"/offenders": offenders.page},
                 # Only when it serves: who cannot start has one thing to say.
                 on_ports=lambda _: say_what_runs(settings),
             )
         )
+
+
+def compiled_checks(
+    settings: Settings,
+    rules: RuleWatch,
+    table: Table,
+    clock: SteadyClock,
+    decisions: DecisionMetrics,
+    offenders: Offenders,
+    metrics: Metrics,
+    overrides: LiveOverrides,
+    *,
+    shared: bool,
+) -> CompiledChecks:
+    """The compiled handlers, which follow the rules and overrides and answer as the servicers do."""
+    from ratelimiter.compiled import CompiledChecks, CompiledOptions
+
+    compiled = CompiledChecks(
+        rules.book,
+        table,
+        clock,
+        decisions,
+        offenders,
+        metrics.registry,
+        overrides=overrides,
+        options=CompiledOptions(
+            shared=shared,
+            headers=settings.response_headers,
+            shadow_mode=settings.limits_shadow_mode,
+            log_every=settings.log_every,
+            traced=tracing.enabled(),
+        ),
+    )
+    rules.follow(compiled.prepare)
+    return compiled
+
+
+def handlers_of(compiled: CompiledChecks, settings: Settings) -> CompiledHandlers:
+    """What the hot port is told of them. Dynamic metadata is the servicer's to give."""
+    return CompiledHandlers(partial(compiled.register, envoy=not settings.dynamic_metadata), compiled.pass_up)
 
 
 async def counter_store(stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry) -> CounterStore | None:

@@ -69,12 +69,13 @@ def ask(
         # A descriptor is decided as a whole, by one store.
         strict = shared and any(limit.consistency is Consistency.STRICT for limit in rule.limits)
         for limit in rule.limits:
-            question = Question(limit.identity, values, limit.limit, hits, index, _mode(rule, limit, shadow_mode))
+            question = Question(limit.identity, values, limit.limit, hits, index, mode_of(rule, limit, shadow_mode))
             asked.append(Asked(limit, question, strict))
     return asked
 
 
-def _mode(rule: Rule, limit: RuleLimit, shadow_mode: bool) -> Mode:
+def mode_of(rule: Rule, limit: RuleLimit, shadow_mode: bool) -> Mode:
+    """How a limit of a rule is decided. `shadow_mode`: of the process."""
     mode = Mode.PLAIN
     if rule.shadow_mode or shadow_mode:
         mode |= Mode.SHADOW

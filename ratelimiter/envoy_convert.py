@@ -86,11 +86,16 @@ def _to_status(status: DescriptorStatus) -> pb.RateLimitResponse.DescriptorStatu
     return pb.RateLimitResponse.DescriptorStatus(
         code=_OVER_LIMIT if over_limit else _OK,
         current_limit=pb.RateLimitResponse.RateLimit(
-            name=rule.name, requests_per_unit=limit.limit, unit=_UNIT_OF.get(limit.window_us, _UNIT.Value("UNKNOWN"))
+            name=rule.name, requests_per_unit=limit.limit, unit=unit_of(limit.window_us)
         ),
         limit_remaining=min(UNLIMITED, status.remaining),
         duration_until_reset=to_duration(status.reset_after_us),
     )
+
+
+def unit_of(window_us: int) -> int:
+    """The number of the window's unit; of windows that are no unit of Envoy's, UNKNOWN."""
+    return int(_UNIT_OF.get(window_us, _UNIT.Value("UNKNOWN")))
 
 
 def to_metadata(request: pb.RateLimitRequest, result: CheckResult) -> dict[str, object]:

@@ -25,6 +25,9 @@ MAX_RULE = 300
 OTHER = "other"
 NO_RULE = "none"
 
+ALLOWED, REFUSED, SHADOW_REFUSED = "allowed", "refused", "shadow_refused"
+LOCAL = "local"
+
 # Seconds: from a store on the same machine to one that is given up.
 STORE_BUCKETS = (0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1)
 
@@ -33,8 +36,11 @@ SAY_SECONDS = 60.0
 """At most so often the log says why the store fails."""
 
 
-class DecisionMetrics:
-    """Counts decisions: one for each descriptor, by its rule, what became of it, and who counted; a listener."""
+class DecisionMetrics(Collector):
+    """Counts decisions: one for each descriptor, by its rule, what became of it, and who counted; a listener.
+
+    Others that decide keep counts of their own, and add them when they are asked to (`follow`).
+    """
 
     def __init__(self, registry: CollectorRegistry, most_rules: int = MAX_RULES) -> None:
         self._decisions = Counter(
@@ -42,25 +48,45 @@ class DecisionMetrics:
             "Descriptors decided on, by rule, decision (allowed, refused, shadow_refused) and who counted "
             "(local, redis, degraded: local instead of redis).",
             ["rule", "decision", "mode"],
-            registry=registry,
+            registry=None,
         )
         self._degraded = Counter(
             "ratelimit_degraded_answers_total", "Requests answered without the store.", registry=registry
         )
+        self._others: list[Callable[[], None]] = []
         self._most_rules = most_rules
         self._rules: set[str] = set()
         self._children: dict[tuple[str, str, str], Counter] = {}
+        registry.register(self)
+
+    def describe(self) -> Iterable[Metric]:
+        """The metric without its values."""
+        return self._decisions.describe()
+
+    def collect(self) -> Iterable[Metric]:
+        """The metric as it is now."""
+        for add_now in self._others:
+            add_now()
+        return self._decisions.collect()
+
+    def follow(self, add_now: Callable[[], None]) -> None:
+        """Has `add_now` called before each look at the metric: it calls `add` with what was counted since."""
+        self._others.append(add_now)
 
     def on_decision(self, record: DecisionRecord) -> None:
         """Counts a request's descriptors."""
         for status in record.result.statuses:
-            key = (_rule_of(status), _decision_of(status), _mode_of(status))
-            child = self._children.get(key)
-            if child is None:
-                child = self._child(*key)
-            child.inc()
+            self.add(_rule_of(status), _decision_of(status), _mode_of(status))
         if record.result.degraded:
             self._degraded.inc()
+
+    def add(self, rule: str, decision: str, mode: str, count: int = 1) -> None:
+        """Counts so many descriptors of one kind. `rule` is its place, or `NO_RULE`."""
+        rule = rule[:MAX_RULE]
+        child = self._children.get((rule, decision, mode))
+        if child is None:
+            child = self._child(rule, decision, mode)
+        child.inc(count)
 
     def _child(self, rule: str, decision: str, mode: str) -> Counter:
         if rule not in self._rules:
@@ -76,19 +102,19 @@ def _rule_of(status: DescriptorStatus) -> str:
     match = status.match
     if match is None:
         return NO_RULE
-    return (match.metric_place or match.rule.place)[:MAX_RULE]
+    return match.metric_place or match.rule.place
 
 
 def _decision_of(status: DescriptorStatus) -> str:
     if not status.over_limit:
-        return "allowed"
-    return "shadow_refused" if status.allowed else "refused"
+        return ALLOWED
+    return SHADOW_REFUSED if status.allowed else REFUSED
 
 
 def _mode_of(status: DescriptorStatus) -> str:
     if status.degraded:
         return "degraded"
-    return "redis" if status.strict else "local"
+    return "redis" if status.strict else LOCAL
 
 
 class ObservedStore:

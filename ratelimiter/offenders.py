@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ratelimiter.handlers import DecisionRecord
+from ratelimiter.ruletree import Match
 from waypost.masking import masked
 
 COUNTERS = 1000
@@ -87,13 +88,17 @@ class Offenders:
         for status in record.result.statuses:
             if status.allowed or status.match is None:
                 continue
-            texts = status.match.values[len(status.match.values) % 2 :]
-            pairs = (f"{key}={value}" for key, value in zip(texts[::2], texts[1::2], strict=True))
-            owner = f" workspace={record.request.owner}" if record.request.owner else ""
-            self._turn()
-            # Credentials that were sent as values are not kept.
-            name = masked(f"{status.rule}{owner}: {', '.join(pairs)}".encode()).decode()
-            self._now.add(name[:MAX_TEXT])
+            self.add(status.match, record.request.owner)
+
+    def add(self, match: Match, owner: str = "", hits: int = 1) -> None:
+        """Counts a descriptor that refused, perhaps for several that nobody knows by name."""
+        texts = match.values[len(match.values) % 2 :]
+        pairs = (f"{key}={value}" for key, value in zip(texts[::2], texts[1::2], strict=True))
+        workspace = f" workspace={owner}" if owner else ""
+        self._turn()
+        # Credentials that were sent as values are not kept.
+        name = masked(f"{match.rule.place}{workspace}: {', '.join(pairs)}".encode()).decode()
+        self._now.add(name[:MAX_TEXT], hits)
 
     def top(self, most: int = 100) -> list[Offender]:
         """The first of them, the most refused first."""

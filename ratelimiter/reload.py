@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +26,9 @@ INTERVAL = 0.25
 
 Fingerprint = tuple[tuple[object, ...], ...]
 """Equal for a folder that has not changed."""
+
+Prepare = Callable[[Rules], Callable[[], None]]
+"""Makes something of new rules, in a thread; what it returns puts that in force, at once."""
 
 
 class RuleWatch:
@@ -47,6 +50,7 @@ class RuleWatch:
         self._interval = interval
         self._judged = judged
         self._log = structlog.get_logger()
+        self._followers: list[Prepare] = []
         self._asked = self._owed = False
         self._wake = asyncio.Event()
         # Before the files are read: what changes meanwhile is seen later.
@@ -57,6 +61,10 @@ class RuleWatch:
     def check(self) -> Check:
         """For health: which version is in force, and what is wrong with a newer one."""
         return Check("rules", self.book.probe, required=False, detail=self.book.describe)
+
+    def follow(self, prepare: Prepare) -> None:
+        """Has each new version put in force in another form, too. If that cannot be made, the version is refused."""
+        self._followers.append(prepare)
 
     async def run(self) -> None:
         """Watches for ever."""
@@ -90,13 +98,15 @@ class RuleWatch:
 
         `say`: the log also says what it has said before.
         """
-        rules, problems = await asyncio.to_thread(self._try)
+        rules, others, problems = await asyncio.to_thread(self._try)
         if await asyncio.to_thread(fingerprint, self._folder) != found:
             # Changed while it was read: wait until it is at rest again.
             return False
         self._known = found
         if rules is not None:
             self.book.replace(rules, datetime.now(UTC))
+            for put_in_force in others:
+                put_in_force()
             self._log.info("rules loaded", generation=self.book.generation, domains=list(rules.domains))
         else:
             news = say or problems != self.book.problems
@@ -106,15 +116,16 @@ class RuleWatch:
         self._judged(self.book)
         return True
 
-    def _try(self) -> tuple[Rules | None, tuple[str, ...]]:
+    def _try(self) -> tuple[Rules | None, Sequence[Callable[[], None]], tuple[str, ...]]:
         try:
-            return self._load(), ()
+            rules = self._load()
+            return rules, [prepare(rules) for prepare in self._followers], ()
         except RulesError as error:
-            return None, tuple(error.problems)
+            return None, (), tuple(error.problems)
         except Exception as error:
             # Whatever it is, rules are being served, and go on being.
             self._log.exception("rules cannot be loaded")
-            return None, (f"{self._folder}: the rules cannot be loaded ({type(error).__name__})",)
+            return None, (), (f"{self._folder}: the rules cannot be loaded ({type(error).__name__})",)
 
     def _load(self) -> Rules:
         with _without_collector():

@@ -16,7 +16,7 @@ from ratelimiter.rulefile import Budget, Compat, RuleFile, duplicate
 from ratelimiter.ruletree import Match, Node, Rule, metric_place
 from waypost.model import LimitEntry
 
-__all__ = ["Domain", "Match", "Rule", "Rules", "RulesError", "rule_paths"]
+__all__ = ["Domain", "Match", "Numbered", "Rule", "Rules", "RulesError", "rule_paths"]
 
 MAX_FILES = 1000
 MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -56,7 +56,7 @@ class Rules:
     def __init__(self, domains: Mapping[str, Domain], version: bytes) -> None:
         self.version = version
         self._domains = dict(domains)
-        self._numbered: list[_Numbered] = []
+        self._numbered: list[Numbered] = []
         self._numbers: dict[str, range] = {}
         for name, domain in self._domains.items():
             first = len(self._numbered)
@@ -137,6 +137,16 @@ class Rules:
         """The names of all domains that have rules."""
         return tuple(self._domains)
 
+    @property
+    def numbered(self) -> Sequence[Numbered]:
+        """All rules, by the numbers that `tree` has for them."""
+        return self._numbered
+
+    @property
+    def tree(self) -> RuleTree:
+        """What finds the number of a descriptor's rule."""
+        return self._tree
+
     def domain(self, name: str) -> Domain | None:
         """The rules of one domain; None: there are none."""
         return self._domains.get(name)
@@ -172,12 +182,12 @@ class Rules:
             to_metric = to_metric or node.value_to_metric
             if node.rule is not None:
                 node.number = len(self._numbered)
-                self._numbered.append(_Numbered(node.rule, to_metric or node.rule.detailed_metric))
+                self._numbered.append(Numbered(node.rule, to_metric or node.rule.detailed_metric))
             pending.extend((child, to_metric) for child in reversed(node.children))
 
 
 @dataclass(frozen=True, slots=True)
-class _Numbered:
+class Numbered:
     """A rule that the tree has by its number."""
 
     rule: Rule

@@ -84,7 +84,8 @@ class Settings(RuleSettings, TokenSettings, HotPortSettings):
         ge=1,
         le=1_000_000,
         alias="WAYPOST_RATELIMITER_LOG_EVERY",
-        description="Of Envoy's questions that go well, one in so many is logged; 1: all are. Failures always are.",
+        description="Of Envoy's questions and of checks that go well, one in so many is logged; 1: all are. Failures "
+        "always are.",
     )
 
     @field_validator("redis_url")

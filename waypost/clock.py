@@ -44,6 +44,11 @@ class SteadyClock:
         self._elapsed_ns = elapsed_ns
         self._epoch_ns = wall_ns() - elapsed_ns()
 
+    @property
+    def epoch_ns(self) -> int:
+        """When the monotonic clock began, in nanoseconds since the epoch; compiled code reads that clock itself."""
+        return self._epoch_ns
+
     def __call__(self) -> int:
         """The time."""
         return (self._epoch_ns + self._elapsed_ns()) // 1000

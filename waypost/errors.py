@@ -266,11 +266,13 @@ class RouteNotFound(WaypostError):
 
 
 class UnknownMethod(WaypostError):
-    """The server has no such method."""
+    """The server has no such method, or (`stream`) not on a port for unary calls."""
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, *, stream: bool = False) -> None:
         self.method = method
-        super().__init__(f"unknown method {method}")
+        super().__init__(
+            f"{method} is a stream: call it on the service's control port" if stream else f"unknown method {method}"
+        )
 
 
 class StoreUnavailable(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ratelimiter.requests import LimitNumbers
 from waypost.model import LimitEntry
@@ -20,12 +20,20 @@ class LiveOverrides:
         self._clock = clock
         self._overrides: Mapping[bytes, LiveOverride] = {}
         self._domains: frozenset[str] = frozenset()
+        self._followers: list[Callable[[Mapping[bytes, LiveOverride]], None]] = []
 
     def replace(self, overrides: Mapping[bytes, LiveOverride]) -> None:
         """Takes these, by the digests of their descriptors, for all that there are."""
         # No more than this: whoever asks for a decision meanwhile waits.
         self._domains = frozenset({one.domain for one in overrides.values()})
         self._overrides = overrides
+        for follower in self._followers:
+            follower(overrides)
+
+    def follow(self, follower: Callable[[Mapping[bytes, LiveOverride]], None]) -> None:
+        """Tells `follower` the overrides by the digests of their descriptors, now and whenever there are others."""
+        self._followers.append(follower)
+        follower(self._overrides)
 
     def find(self, domain: str, entries: Sequence[LimitEntry]) -> LimitNumbers | None:
         """The numbers for exactly this descriptor; None: those of its rule."""

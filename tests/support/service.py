@@ -31,6 +31,7 @@ from waypost.api.v1 import rate_limit_service_pb2 as limits_pb
 from waypost.rpc.chain import Middleware
 from waypost.rpc.context import CallContext
 from waypost.rpc.health import Check, Health
+from waypost.rpc.hot_settings import HotPortSettings
 from waypost.rpc.methods import MessageCap
 from waypost.rpc.process import Ports, Service, serve
 from waypost.rpc.status import DETAILS_KEY
@@ -318,9 +319,12 @@ async def running(
     message_caps: Mapping[str, MessageCap] = {},
     identity: Identity | None = None,
     gate: Sequence[Middleware] | None = None,
+    hot: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Running]:
     """A service of these servicers for the time of the block; `settings` as fields of `ServiceSettings`.
+
+    With `hot` it has a hot port, too, and settings are those of `HotPortSettings`.
 
     Every call is `identity`'s, an owner's unless told otherwise; or passes `gate`, which finds out.
     """
@@ -328,8 +332,9 @@ async def running(
     metrics, stop = Metrics("test"), asyncio.Event()
     service = Service(
         name="test",
-        settings=ServiceSettings(**settings),
+        settings=(HotPortSettings if hot else ServiceSettings)(**settings),
         control_port=control_port,
+        hot_port=0 if hot else None,
         metrics_port=0,
         servicers=servicers,
         metrics=metrics,

@@ -70,8 +70,18 @@ class Health:
         self._metrics = metrics
         self._findings = {check.name: _Finding() for check in checks}
         self._log = structlog.get_logger()
+        self._followers: list[Callable[[str, bool], None]] = []
         self.phase = Phase.STARTING
         self.servicer = health_aio.HealthServicer()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `grpc.health.v1` can be asked about: the server itself, its services, and what they depend on."""
+        return (*self._rpc_services, *self._findings)
+
+    def follow(self, tell: Callable[[str, bool], None]) -> None:
+        """Has `tell` called with each news of one of the `names`, and whether it serves."""
+        self._followers.append(tell)
 
     @property
     def status(self) -> str:
@@ -179,6 +189,8 @@ class Health:
             await self._publish_one(name, self.ready)
 
     async def _publish_one(self, name: str, up: bool) -> None:
+        for tell in self._followers:
+            tell(name, up)
         await self.servicer.set(name, _SERVING if up else _NOT_SERVING)
 
 

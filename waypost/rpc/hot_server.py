@@ -41,6 +41,7 @@ class HotServer:
         self._options = options
         self._socket: socket.socket | None = None
         self._flushing = False
+        self._serving = False
         self.port = 0
         self.transport = Server(
             threads=options.threads,
@@ -72,16 +73,31 @@ class HotServer:
         else:
             self._socket = listen(self._options.host, self._options.port)
             self.port = self._socket.getsockname()[1]
+        self._serving = True
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self.transport.up_fd, self._take)
         self.transport.start(self._socket.fileno())
 
-    async def stop(self, grace: float, idle: Callable[[float], Awaitable[bool]]) -> None:
-        """Asks clients to go, waits for the calls in flight at most `grace` seconds (by `idle`), closes the port."""
+    async def leave(self) -> None:
+        """Closes the port to newcomers and asks clients to go; calls of those who are still there are served."""
         if self._socket is None:
             return
         listener, self._socket = self._socket, None
+        # First: clients come anew as soon as they are asked to go, and are to be refused then at once, which is known
+        # to have done nothing, and not to wait in the kernel's queue until that is thrown away.
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        if path := self._path():
+            path.unlink(missing_ok=True)
         await asyncio.to_thread(self.transport.drain)
+        listener.close()
+
+    async def stop(self, grace: float, idle: Callable[[float], Awaitable[bool]]) -> None:
+        """Leaves, waits for the calls in flight at most `grace` seconds (by `idle`), closes all connections."""
+        if not self._serving:
+            return
+        self._serving = False
+        await self.leave()
         if await idle(grace):
             # The last answers are still on their way out; whoever took his hangs up, as it was asked to.
             with contextlib.suppress(TimeoutError):
@@ -90,10 +106,6 @@ class HotServer:
                         await asyncio.sleep(_LOOK_SECONDS)
         await asyncio.to_thread(self.transport.stop)
         self._loop.remove_reader(self.transport.up_fd)
-        listener.close()
-        path = self._path()
-        if path:
-            path.unlink(missing_ok=True)
 
     def _path(self) -> Path | None:
         folder = self._options.host.removeprefix("unix:")
@@ -121,10 +133,9 @@ class HotServer:
         except asyncio.CancelledError:
             call.end(_CANCELLED)
             raise
-        except BaseException:
+        except Exception:
             call.end(_INTERNAL, "internal error")
             structlog.get_logger().exception("the chain failed", rpc=call.method)
-            raise
         else:
             call.end(0, "", context.initial_metadata(), context.trailing_metadata(), response)
         finally:

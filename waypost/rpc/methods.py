@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,19 @@ def method_table(servicers: Sequence[object]) -> MethodTable:
                     full, handler.request_deserializer, handler.unary_unary, handler.response_serializer
                 )
     return MethodTable(tuple(collector.handlers), unary, streaming)
+
+
+class UnaryOnly:
+    """Middleware that tells who asks for a stream, by its full name, on a port for unary calls where it is served."""
+
+    def __init__(self, streams: Iterable[str]) -> None:
+        self._streams = frozenset(streams)
+
+    async def __call__(self, context: CallContext, request: bytes, call_next: chain.Handler) -> bytes:
+        """Runs the call; raises `UnknownMethod` if it is a stream."""
+        if context.method in self._streams:
+            raise UnknownMethod(context.method, stream=True)
+        return await call_next(context, request)
 
 
 class _NoMessage(bytes):

@@ -53,7 +53,9 @@ def _remove_left_behind(path: Path) -> None:
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
-            path.unlink()
+            # Also of what is no socket at all.
+            if path.is_socket():
+                path.unlink()
         except FileNotFoundError:
             pass
 

@@ -19,18 +19,20 @@ from starlette.types import ASGIApp
 
 import native
 from waypost.access.policies import POLICIES
-from waypost.rpc import chain
+from waypost.rpc import chain, reflection, tracing
 from waypost.rpc.health import Check, Health
 from waypost.rpc.hot_settings import HotPortSettings
 from waypost.rpc.http import HttpServer, Page, metrics_app
-from waypost.rpc.methods import MessageCap, MessageCaps, endpoint, method_table
+from waypost.rpc.methods import MessageCap, MessageCaps, UnaryOnly, endpoint, method_table
 from waypost.rpc.ports import PortInUse, listen
 from waypost.rpc.server import HEALTH_CHECK, RpcServer, RpcServerOptions
 from waypost.setting_names import SETTING_NAMES
 from waypost.settings import BadSettings, ServiceSettings, reserved_in_use
-from waypost.telemetry import Metrics, configure_logging, watch_loop_lag
+from waypost.telemetry import Metrics, configure_logging, info_line, watch_loop_lag
 
 if TYPE_CHECKING:  # which may not have been built
+    from native._answers import HealthAnswers
+    from native._server import Server
     from waypost.rpc.hot_server import HotServer
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -39,6 +41,10 @@ EXIT_SETTINGS = 2
 
 # Seconds in which those who watch its health hear that a service leaves, before their streams are cut.
 _NOTICE_SECONDS = 0.05
+
+# Seconds between two beats of the event loop, and after which silence a compiled health check says NOT_SERVING.
+_BEAT_SECONDS = 0.5
+_SILENCE_SECONDS = 2.0
 
 # Seconds for what has been told to end, before it is left behind.
 _END_SECONDS = 5.0
@@ -84,6 +90,17 @@ def _give_up() -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class CompiledHandlers:
+    """What answers some methods of a hot port without Python.
+
+    `register` is called before the port opens; from `pass_up` on everything is left to the chain, which refuses it.
+    """
+
+    register: Callable[[Server], None]
+    pass_up: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """What makes a service: servicers, dependencies, perhaps a web application, and tasks that run beside them.
 
@@ -91,7 +108,8 @@ class Service:
     `message_caps`: methods, by full name, whose requests may be larger (or smaller) than `settings.max_message_bytes`,
     with their most bytes. `pages`: more pages of the metrics port, by path. `gate`: what each call passes last before
     its method: who calls, what they may do. `sampled`: methods asked so often that only one call in so many is logged.
-    `hot_port`: of a service whose settings are `HotPortSettings`; None: it has none.
+    `hot_port`: of a service whose settings are `HotPortSettings`; None: it has none. `compiled`: handlers of its own
+    there.
     """
 
     name: str
@@ -110,6 +128,7 @@ class Service:
     gate: Sequence[chain.Middleware] = ()
     sampled: Mapping[str, int] = field(default_factory=dict)
     hot_port: int | None = None
+    compiled: CompiledHandlers | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -159,9 +178,10 @@ class _Running:
         self._admission = chain.Admission(settings.max_in_flight, metrics, exempt=quiet)
         handler = chain.build(
             [
+                *tracing.middleware({*quiet, *service.sampled}),
                 chain.Observe(
                     [
-                        chain.log_calls(self._log, quiet, service.sampled),
+                        chain.log_calls(self._log, quiet, service.sampled, info_line),
                         chain.count_calls(metrics, frozenset(table.unary)),
                     ]
                 ),
@@ -172,6 +192,7 @@ class _Running:
                     settings.max_deadline_ms / 1000,
                     {name: policy.seconds for name, policy in POLICIES.items()},
                 ),
+                UnaryOnly([*table.streaming, reflection.METHOD]),
                 *service.gate,
             ],
             endpoint(table, caps),
@@ -187,6 +208,7 @@ class _Running:
             ),
         )
         self._hot = _hot_server(service, handler, caps.largest)
+        self._heart: HealthAnswers | None = _compiled_health(self._hot, self._health) if self._hot else None
         self._metrics_server = HttpServer(metrics_app(self._health, metrics, service.pages), drain_seconds=1)
         self._web_server = (
             HttpServer(service.web(self._health), drain_seconds=settings.drain_seconds) if service.web else None
@@ -212,6 +234,8 @@ class _Running:
         self._begin(self._health.run(), "health")
         self._begin(self._rpc.run(), "control port")
         self._begin(watch_loop_lag(service.metrics.loop_lag), "loop lag")
+        if self._heart:
+            self._begin(_beat(self._heart), "heartbeat")
         # What start-up made lives for good: the collector need not walk it again and again.
         gc.freeze()
         ports = Ports(
@@ -247,7 +271,13 @@ class _Running:
         self._log.info("draining", in_flight=self._admission.in_flight)
         # Balancers need a moment to see that this one is leaving; calls are still served meanwhile.
         await asyncio.sleep(max(delay, _NOTICE_SECONDS))
+        if self._hot:
+            # Its clients go when they are asked to; what they sent before they heard of it is still served.
+            await self._hot.leave()
+            await asyncio.sleep(_NOTICE_SECONDS)
         self._admission.refuse_new()
+        if self._service.compiled:
+            self._service.compiled.pass_up()
         if self._web_server:
             self._web_server.should_exit = True
         await self._stop_rpc(self._service.settings.drain_seconds)
@@ -306,7 +336,25 @@ def _hot_server(service: Service, handler: chain.Handler, largest: int) -> HotSe
 
     hot = HotServer(handler, settings.hot_options(service.name, service.hot_port, largest))
     service.metrics.registry.register(HotPortMetrics(hot.transport))
+    if service.compiled:
+        service.compiled.register(hot.transport)
     return hot
+
+
+def _compiled_health(hot: HotServer, health: Health) -> HealthAnswers:
+    from native._answers import HealthAnswers
+
+    answers = HealthAnswers(health.names, seconds=_SILENCE_SECONDS, traced=tracing.enabled())
+    answers.register(hot.transport)
+    health.follow(answers.set)
+    return answers
+
+
+async def _beat(heart: HealthAnswers) -> None:
+    """Says again and again, for ever, that the event loop runs."""
+    while True:
+        heart.beat()
+        await asyncio.sleep(_BEAT_SECONDS)
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

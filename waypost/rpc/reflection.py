@@ -8,6 +8,9 @@ from typing import Any
 from google.protobuf import descriptor_pool
 from grpc_reflection.v1alpha import reflection
 
+METHOD = f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"
+"""Its one method, a stream."""
+
 
 def servicer(services: Sequence[str]) -> Any:
     """A servicer that lists these services, and itself."""

@@ -220,6 +220,10 @@ class _Methods(grpc.GenericRpcHandler):
                 trailing = (*own.trailing_metadata(), (DETAILS_KEY, status.to_proto().SerializeToString()))
                 await context.abort(status.code, status.message, trailing)
                 raise
+            except Exception:
+                structlog.get_logger().exception("the chain failed", rpc=method)
+                await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+                raise
             if own.initial_metadata():
                 await context.send_initial_metadata(tuple(own.initial_metadata()))
             context.set_trailing_metadata(tuple(own.trailing_metadata()))

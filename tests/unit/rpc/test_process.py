@@ -14,7 +14,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.support.process import Process, run, started
 from waypost.rpc.ports import listen
 
-FREE = {"WAYPOST_RATELIMITER_CONTROL_PORT": "0", "WAYPOST_RATELIMITER_METRICS_PORT": "0"}
+FREE = {
+    "WAYPOST_RATELIMITER_CONTROL_PORT": "0",
+    "WAYPOST_RATELIMITER_METRICS_PORT": "0",
+    "WAYPOST_RATELIMITER_HOT_PORT": "0",
+}
 
 # A service that consists of one task, which does what stands in `{work}`.
 PROGRAM = """

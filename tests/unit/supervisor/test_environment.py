@@ -4,19 +4,22 @@ from pathlib import Path
 
 import pytest
 
+import native
 from waypost.settings import BadSettings
 from waypost.supervisor import environment
 from waypost.supervisor.settings import SupervisorSettings
 
 NAMES = {
     "gateway": {
-        "WAYPOST_HOST", "WAYPOST_GATEWAY_CONTROL_PORT", "WAYPOST_GATEWAY_WEB_PORT", "WAYPOST_PUBLIC_URL",
+        "WAYPOST_HOST", "WAYPOST_HOT_PORTS", "WAYPOST_HOT_HOST", "WAYPOST_GATEWAY_HOT_PORT",
+        "WAYPOST_GATEWAY_CONTROL_PORT", "WAYPOST_GATEWAY_WEB_PORT", "WAYPOST_PUBLIC_URL",
         "WAYPOST_DATABASE_URL", "WAYPOST_DATABASE_API_URL", "WAYPOST_DATABASE_REDIRECT_URL",
         "WAYPOST_DATABASE_IDENTITY_URL", "WAYPOST_DATABASE_OPERATOR_URL", "WAYPOST_KEY_PEPPER",
         "WAYPOST_ANONYMOUS_CREATE", "WAYPOST_RATELIMITER_ADDRESS", "WAYPOST_TRUSTED_PROXIES",
     },
     "ratelimiter": {
-        "WAYPOST_HOST", "WAYPOST_RATELIMITER_CONTROL_PORT", "WAYPOST_LIMITS_DIR", "WAYPOST_DATABASE_URL",
+        "WAYPOST_HOST", "WAYPOST_HOT_PORTS", "WAYPOST_HOT_HOST", "WAYPOST_RATELIMITER_HOT_PORT",
+        "WAYPOST_RATELIMITER_CONTROL_PORT", "WAYPOST_LIMITS_DIR", "WAYPOST_DATABASE_URL",
         "WAYPOST_DATABASE_IDENTITY_URL", "WAYPOST_DATABASE_LIMITER_URL", "WAYPOST_KEY_PEPPER",
     },
     "workers": {
@@ -75,6 +78,40 @@ def test_moved_ports_reach_those_who_use_them() -> None:
     assert gateway["WAYPOST_PUBLIC_URL"] == "http://127.0.0.1:6001"
     assert _of("ratelimiter", settings)["WAYPOST_RATELIMITER_CONTROL_PORT"] == "6000"
     assert _of("gateway", settings, WAYPOST_RATELIMITER_ADDRESS="a:1")["WAYPOST_RATELIMITER_ADDRESS"] == "a:1"
+
+
+def test_what_is_said_of_hot_ports_reaches_those_who_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "HOT_PORT", True)
+    given = {
+        "WAYPOST_HOT_HOST": "::1",
+        "WAYPOST_HOT_PORTS": "yes",
+        "WAYPOST_GATEWAY_HOT_PORT": "6002",
+        "WAYPOST_RATELIMITER_HOT_PORT": "6003",
+    }
+    settings = SupervisorSettings.from_env(given)
+    own = {service: {name for name in _of(service, settings, **given) if "_HOT_" in name} for service in NAMES}
+    shared = {"WAYPOST_HOT_HOST", "WAYPOST_HOT_PORTS"}
+    assert own == {
+        "gateway": {*shared, "WAYPOST_GATEWAY_HOT_PORT"},
+        "ratelimiter": {*shared, "WAYPOST_RATELIMITER_HOT_PORT"},
+        "workers": set(),
+    }
+    for service in ("gateway", "ratelimiter"):
+        seen = _of(service, settings, **given)
+        assert (seen["WAYPOST_HOT_HOST"], seen["WAYPOST_HOT_PORTS"]) == ("::1", "yes")
+        assert environment.names_of(service) >= own[service]
+    assert _of("gateway", SupervisorSettings(gateway_hot_port=6004))["WAYPOST_GATEWAY_HOT_PORT"] == "6004"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "unix:/run/waypost", "192.0.2.1", "0.0.0.0"])  # noqa: S104
+def test_hot_ports_that_only_the_edge_reaches_have_its_bounds(host: str) -> None:
+    given = {"WAYPOST_HOT_HOST": host, "WAYPOST_HOT_WRITE_SECONDS": "7"}
+    settings = SupervisorSettings.from_env(given, environment.known_names())
+    names = environment.names_of("ratelimiter")
+    seen = environment.for_service("ratelimiter", names, given, settings, Path("/data"), URLS, PEPPER)
+    private = host not in ("192.0.2.1", "0.0.0.0")  # noqa: S104
+    assert seen.get("WAYPOST_HOT_MAX_RESETS") == ("100000" if private else None)
+    assert seen["WAYPOST_HOT_WRITE_SECONDS"] == "7"
 
 
 def test_an_external_database_is_handed_to_those_who_use_it() -> None:

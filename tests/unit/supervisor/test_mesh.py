@@ -3,6 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+import yaml
+
+import native
 from waypost.supervisor.data_dir import DataDir
 from waypost.supervisor.envoy import command, descriptor_set_path, find_envoy
 from waypost.supervisor.mesh import mesh_of
@@ -39,3 +43,28 @@ def test_the_default_mesh_brings_its_database(tmp_path: Path) -> None:
     mesh = mesh_of(SupervisorSettings(), {}, DataDir(tmp_path / "data"))
     assert mesh.database is not None
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("hot", ["true", "false"])
+def test_envoy_and_people_are_told_where_calls_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hot: str) -> None:
+    monkeypatch.setattr(native, "HOT_PORT", True)
+    env = {**DATABASE, "WAYPOST_HOT_PORTS": hot, "WAYPOST_GATEWAY_HOT_PORT": "16001", "WAYPOST_HOT_HOST": "::1"}
+    data = DataDir(tmp_path)
+    data.prepare()
+    programs = {one.name: one for one in mesh_of(SupervisorSettings.from_env(env), env, data).programs()}
+    clusters = yaml.safe_load((data.envoy / "envoy.yaml").read_text())["static_resources"]["clusters"]
+    found = {
+        one["name"]: one["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
+        for one in clusters
+    }
+    where = {name: (address["address"], address["port_value"]) for name, address in found.items()}
+    limiter = ("::1", 50062) if hot == "true" else ("127.0.0.1", 50052)
+    assert where == {
+        "gateway": ("::1", 16001) if hot == "true" else ("127.0.0.1", 50051),
+        "ratelimiter": limiter,
+        "limits": limiter,
+        "gateway_web": ("127.0.0.1", 50071),
+    }
+    assert programs["workers"].address == "grpc 50053, health 9103"
+    assert ("hot 16001" in programs["gateway"].address) is (hot == "true")
+    assert ("hot 50062" in programs["ratelimiter"].address) is (hot == "true")

@@ -2,7 +2,9 @@
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +59,50 @@ def test_two_settings_with_one_port_are_named() -> None:
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(CannotStart, match="WAYPOST_A_PORT: cannot listen"):
         ports.check([Listener("WAYPOST_A_PORT", "192.0.2.1", 5000)])
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One whose path is short enough for sockets, as pytest's own may not be."""
+    with tempfile.TemporaryDirectory(prefix="waypost-") as name:
+        yield Path(name)
+
+
+def test_a_socket_that_nobody_has_made_or_that_was_left_behind_is_free(folder: Path) -> None:
+    path = folder / "gateway.sock"
+    ports.check([], [path])
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+    ports.check([], [path])
+    assert path.is_socket()
+
+
+def test_a_socket_of_another_mesh_is_left_alone(folder: Path) -> None:
+    path = folder / "gateway.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen(0)
+        # By the second time nobody has taken the first, and its queue is full.
+        for _ in range(2):
+            with pytest.raises(CannotStart, match=f"WAYPOST_HOT_HOST: another process listens on {path}"):
+                ports.check([], [path])
+
+
+def test_a_place_where_no_socket_can_be_is_named(folder: Path) -> None:
+    (folder / "file").touch()
+    for path, why in (
+        (folder / "none" / "gateway.sock", "there is no folder"),
+        (folder / "file" / "gateway.sock", "there is no folder"),
+        (folder / ("x" * 100) / "gateway.sock", "more than the 107 bytes"),
+        (folder / "file", "is in the way, and no socket"),
+    ):
+        with pytest.raises(CannotStart, match=f"WAYPOST_HOT_HOST: .*{why}"):
+            ports.check([], [path])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_not_ours_is_named(folder: Path) -> None:
+    folder.chmod(0o500)
+    with pytest.raises(CannotStart, match="WAYPOST_HOT_HOST: this user may not write to"):
+        ports.check([], [folder / "gateway.sock"])
