@@ -16,7 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.process import Process, started
 from waypost.api.v1 import rate_limit_service_pb2_grpc
 
-FREE = {"WAYPOST_RATELIMITER_CONTROL_PORT": "0", "WAYPOST_RATELIMITER_METRICS_PORT": "0"}
+FREE = {
+    "WAYPOST_RATELIMITER_CONTROL_PORT": "0",
+    "WAYPOST_RATELIMITER_METRICS_PORT": "0",
+    "WAYPOST_RATELIMITER_HOT_PORT": "0",
+}
 
 
 class Limiter:
@@ -25,6 +29,7 @@ class Limiter:
     def __init__(self, process: Process, ports: dict[str, Any], channel: grpc.Channel, http: httpx.Client) -> None:
         self.process = process
         self.control = int(ports["control"])
+        self.hot = str(ports.get("hot", ""))
         self.http = http
         self.envoy: Any = rls_pb2_grpc.RateLimitServiceStub(channel)
         self.api = rate_limit_service_pb2_grpc.RateLimitServiceStub(channel)
@@ -51,13 +56,13 @@ class Limiter:
 
 
 @contextlib.contextmanager
-def limiter_running(rules: Path, **settings: str) -> Iterator[Limiter]:
-    """A rate limiter with the rules of a folder, for the time of the block."""
+def limiter_running(rules: Path, port: str = "control", /, **settings: str) -> Iterator[Limiter]:
+    """A rate limiter with the rules of a folder, for the time of the block, asked on its port "control" or "hot"."""
     with started("-m", "ratelimiter", **FREE, WAYPOST_LIMITS_DIR=str(rules), **settings) as process:
         ports = process.wait_for("serving")
         process.wait_for("ready")
         with (
-            grpc.insecure_channel(f"127.0.0.1:{ports['control']}") as channel,
+            grpc.insecure_channel(ports["hot"] if port == "hot" else f"127.0.0.1:{ports['control']}") as channel,
             httpx.Client(base_url=f"http://127.0.0.1:{ports['metrics']}", trust_env=False, timeout=10) as http,
         ):
             yield Limiter(process, ports, channel, http)

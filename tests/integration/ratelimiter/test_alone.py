@@ -36,12 +36,14 @@ descriptors:
 MESH = "domain: waypost\ndescriptors: [{key: a, rate_limit: {unit: year, requests_per_unit: 2}}]"
 
 
-@pytest.fixture(scope="module")
-def limiter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limiter]:
+@pytest.fixture(scope="module", params=["control", "hot"])
+def limiter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limiter]:
+    if request.param == "hot" and not native.HOT_PORT:
+        pytest.skip("the hot port was not built")
     folder = tmp_path_factory.mktemp("limits")
     (folder / "shop.yaml").write_text(RULES)
     (folder / "waypost.yaml").write_text(MESH)
-    with limiter_running(folder) as limiter:
+    with limiter_running(folder, request.param) as limiter:
         yield limiter
 
 

@@ -20,7 +20,11 @@ from tests.support.waiting import until
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.api.v1 import rate_limit_service_pb2_grpc as pb_grpc
 
-PORTS = {"WAYPOST_RATELIMITER_CONTROL_PORT": "0", "WAYPOST_RATELIMITER_METRICS_PORT": "0"}
+PORTS = {
+    "WAYPOST_RATELIMITER_CONTROL_PORT": "0",
+    "WAYPOST_RATELIMITER_METRICS_PORT": "0",
+    "WAYPOST_RATELIMITER_HOT_PORT": "0",
+}
 
 
 def text(limit: int) -> str:
