@@ -50,6 +50,7 @@ cdef extern from "h2/h2.h" nogil:
     h2_slice h2_call_fields(const h2_call *)
     h2_slice h2_call_message(const h2_call *, int *)
     int64_t h2_call_timeout_us(const h2_call *)
+    uint64_t h2_call_waited_ns(const h2_call *)
     const char *h2_call_peer(const h2_call *)
 
     ctypedef enum h2_outcome:
@@ -98,4 +99,9 @@ cdef class Server:
     cdef bint started
     cdef list paths
     cdef object keep  # what compiled handlers read
+    # Of the calls that were taken: how long each has waited for that.
+    cdef uint64_t taken
+    cdef uint64_t waited_ns
+    cdef uint64_t waits[16]
+    cdef void _took(self, uint64_t waited_ns) noexcept
     cdef int handle(self, bytes path, h2_handler handler, void *state, object owner) except -1

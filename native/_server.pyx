@@ -198,8 +198,18 @@ cdef class Server:
             if call is NULL:
                 break
             owner = <PyObject *>h2_call_owner(call)
+            if owner is NULL:
+                self._took(h2_call_waited_ns(call))
             taken.append((<Call>owner if owner is not NULL else call_of(self, call), bool(cancelled)))
         return taken
+
+    cdef void _took(self, uint64_t waited_ns) noexcept:
+        cdef int bucket = 0
+        while bucket < H2_BUCKETS and waited_ns > h2_buckets[bucket] * 1e9:
+            bucket += 1
+        self.taken += 1
+        self.waited_ns += waited_ns
+        self.waits[bucket] += 1
 
     def flush(self):
         """Sends the answers of the calls that were ended since the last time."""
@@ -221,6 +231,11 @@ cdef class Server:
         return {
             "methods": methods,
             "up": found.up,
+            "taken": {
+                "calls": self.taken,
+                "nanoseconds": self.waited_ns,
+                "buckets": [self.waits[bucket] for bucket in range(H2_BUCKETS + 1)],
+            },
             "refused": found.refused,
             "cancelled": found.cancelled,
             "accepted": found.accepted,

@@ -5,20 +5,26 @@ from __future__ import annotations
 from typing import TypedDict
 
 
-class MethodStats(TypedDict):
-    """Of one compiled handler; `buckets` has the calls of each of `BUCKETS`, not summed up, and of what is beyond."""
+class Times(TypedDict):
+    """How long calls took: `buckets` has the calls of each of `BUCKETS`, not summed up, and of what is beyond."""
 
     calls: int
-    failed: int
     nanoseconds: int
     buckets: list[int]
 
 
+class MethodStats(Times):
+    """Of one compiled handler."""
+
+    failed: int
+
+
 class ServerStats(TypedDict):
-    """Counts since the start, but for the last three: `methods` by path, `caps` by name."""
+    """Counts since the start, but for the last three: `methods` by path, `caps` by name, `taken` the waits for Python."""
 
     methods: dict[str, MethodStats]
     up: int
+    taken: Times
     refused: int
     cancelled: int
     accepted: int

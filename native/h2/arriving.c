@@ -128,6 +128,7 @@ static void go_up(h2_call *call) {
   }
   h2_timer_remove(&call->timer);
   call->state = H2_UP;
+  call->up_ns = h2_now_ns();
   atomic_fetch_add_explicit(&call->references, 1, memory_order_relaxed);
   h2_loop_go_up(call->loop, call);
 }

@@ -202,6 +202,8 @@ h2_slice h2_call_message(const h2_call *call, int *whole) {
 
 int64_t h2_call_timeout_us(const h2_call *call) { return call->timeout_us; }
 
+uint64_t h2_call_waited_ns(const h2_call *call) { return h2_now_ns() - call->up_ns; }
+
 const char *h2_call_peer(const h2_call *call) { return call->peer; }
 
 void h2_call_set_owner(h2_call *call, void *owner) { call->owner = owner; }

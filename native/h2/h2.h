@@ -74,6 +74,8 @@ h2_slice h2_call_fields(const h2_call *call);
 h2_slice h2_call_message(const h2_call *call, int *whole);
 /* Microseconds that the caller gives, -1: it did not say. */
 int64_t h2_call_timeout_us(const h2_call *call);
+/* Nanoseconds since the call went up. */
+uint64_t h2_call_waited_ns(const h2_call *call);
 /* As gRPC writes it: `ipv4:127.0.0.1:40312`, `ipv6:%5B::1%5D:40312`, `unix:`. */
 const char *h2_call_peer(const h2_call *call);
 

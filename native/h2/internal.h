@@ -55,7 +55,7 @@ struct h2_call {
   int encoded;           /* it names another encoding than identity */
   uint64_t header_bytes; /* of all its fields, also of those that are not kept */
   int64_t timeout_us;
-  uint64_t arrived_ns;
+  uint64_t arrived_ns, up_ns;
   uint8_t prefix[5];
   uint32_t prefix_length;
   uint32_t message_length;

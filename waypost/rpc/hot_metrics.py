@@ -15,7 +15,6 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from native._server import BUCKETS, Server
-from native.server import MethodStats
 
 
 class HotPortMetrics(Collector):
@@ -27,7 +26,19 @@ class HotPortMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """The metrics as they are now."""
         stats = self._transport.stats()
-        yield _histogram(stats["methods"])
+        handled = HistogramMetricFamily(
+            "hot_port_handler_seconds", "Time of a call that a compiled handler answered.", labels=["rpc_method"]
+        )
+        for method, times in stats["methods"].items():
+            handled.add_metric([method], _buckets(times["buckets"]), sum_value=times["nanoseconds"] / 1e9)
+        yield handled
+        waited = HistogramMetricFamily("hot_port_queue_seconds", "Time until a call that goes up is taken by Python.")
+        taken = stats["taken"]
+        waited.add_metric([], _buckets(taken["buckets"]), sum_value=taken["nanoseconds"] / 1e9)
+        yield waited
+        yield GaugeMetricFamily(
+            "hot_port_queue_length", "Calls that wait to be taken by Python.", max(0, stats["up"] - taken["calls"])
+        )
         failed = CounterMetricFamily(
             "hot_port_handler_failures",
             "Calls that a compiled handler answered with an error.",
@@ -51,15 +62,6 @@ class HotPortMetrics(Collector):
         for cap, hits in stats["caps"].items():
             caps.add_metric([cap], hits)
         yield caps
-
-
-def _histogram(methods: dict[str, MethodStats]) -> Metric:
-    family = HistogramMetricFamily(
-        "hot_port_handler_seconds", "Time of a call that a compiled handler answered.", labels=["rpc_method"]
-    )
-    for method, stats in methods.items():
-        family.add_metric([method], _buckets(stats["buckets"]), sum_value=stats["nanoseconds"] / 1e9)
-    return family
 
 
 def _buckets(counts: Sequence[int]) -> list[tuple[str, float]]:

@@ -39,6 +39,7 @@ async def test_tell_of_calls_connections_and_bounds() -> None:
             call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/any.Service/Method")
             assert await call(b"ten bytes!") == b"ten bytes!"
             assert (value("calls_up_total"), value("connections"), value("accepted_total")) == (1, 1, 1)
+            assert (value("queue_seconds_count"), value("queue_length")) == (1, 0)
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await call(b"more than ten")
             assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
