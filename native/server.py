@@ -20,7 +20,7 @@ class MethodStats(Times):
 
 
 class ServerStats(TypedDict):
-    """Counts since the start, but for the last three: `methods` by path, `caps` by name, `taken` the waits for Python."""
+    """Counts since the start, but for the last three: `methods` by path, `caps` by name; `taken`: waits for Python."""
 
     methods: dict[str, MethodStats]
     up: int

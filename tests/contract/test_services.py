@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,10 +11,13 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from envoy.service.ratelimit.v3 import rls_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+import native
+from tests.support import contract
 from tests.support.keys import PEPPER
 from tests.support.process import Process, run, started
 from waypost.rpc.status import DETAILS_KEY
@@ -33,8 +37,14 @@ class Promise:
 
     @property
     def env(self) -> dict[str, str]:
-        ports = ["CONTROL", "METRICS", *(["WEB"] if self.name == "gateway" else [])]
+        ports = ["CONTROL", "METRICS"]
+        ports += {"gateway": ["HOT", "WEB"], "ratelimiter": ["HOT"]}.get(self.name, [])
         return {f"WAYPOST_{self.name.upper()}_{port}_PORT": "0" for port in ports} | self.settings
+
+    @property
+    def hot(self) -> bool:
+        """Whether it has a hot port, where that was built."""
+        return f"WAYPOST_{self.name.upper()}_HOT_PORT" in self.env and native.HOT_PORT
 
 
 PROMISES = [
@@ -64,6 +74,13 @@ class Subject:
     process: Process
     channel: grpc.Channel
     http: httpx.Client
+    hot: grpc.Channel | None
+    """To its hot port, if it has one."""
+
+    @property
+    def channels(self) -> list[grpc.Channel]:
+        """To all its ports for unary calls."""
+        return [self.channel, *([self.hot] if self.hot else [])]
 
 
 @pytest.fixture(scope="module", params=PROMISES, ids=lambda promise: promise.name)
@@ -71,11 +88,15 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     promise: Promise = request.param
     with started("-m", promise.name, **promise.env) as process:
         ports = process.wait_for("serving")
-        with (
-            grpc.insecure_channel(f"127.0.0.1:{ports['control']}") as channel,
-            httpx.Client(base_url=f"http://127.0.0.1:{ports['metrics']}", trust_env=False) as http,
-        ):
-            yield Subject(promise, process, channel, http)
+        assert bool(ports["hot"]) is promise.hot
+        with contextlib.ExitStack() as stack:
+            yield Subject(
+                promise,
+                process,
+                stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{ports['control']}")),
+                stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{ports['metrics']}", trust_env=False)),
+                stack.enter_context(grpc.insecure_channel(ports["hot"])) if ports["hot"] else None,
+            )
 
 
 def test_it_is_alive_whatever_it_depends_on(subject: Subject) -> None:
@@ -93,12 +114,13 @@ def test_it_is_ready_unless_something_it_needs_was_never_there(subject: Subject)
     assert (response.status_code, response.json()["status"]) == (
         (503, "starting") if subject.promise.needs else (200, "ok")
     )
-    health: Any = health_pb2_grpc.HealthStub(subject.channel)
     expected = (
         health_pb2.HealthCheckResponse.NOT_SERVING if subject.promise.needs else health_pb2.HealthCheckResponse.SERVING
     )
-    for name in ("", *subject.promise.services):
-        assert health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status == expected
+    for channel in subject.channels:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        for name in ("", *subject.promise.services):
+            assert health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status == expected
 
 
 def test_its_services_can_be_looked_up(subject: Subject) -> None:
@@ -111,20 +133,58 @@ def test_its_services_can_be_looked_up(subject: Subject) -> None:
     }
 
 
+def ask(channel: grpc.Channel, method: str) -> tuple[grpc.StatusCode, str, dict[str, str | bytes], bytes]:
+    """Code, sentence, trailing metadata and answer of a call without credentials or content."""
+    stub: Any = channel.unary_unary(method)
+    call = stub.future(b"", timeout=20, metadata=(("x-correlation-id", "of-a-test"),))
+    try:
+        answer = call.result()
+    except grpc.RpcError:
+        answer = b""
+    return call.code(), call.details(), dict(call.trailing_metadata()), answer
+
+
 def test_an_unknown_method_is_refused_with_details(subject: Subject) -> None:
-    call: Any = subject.channel.unary_unary("/none.Such/Method")
-    with pytest.raises(grpc.RpcError) as raised:
-        call(b"", timeout=5, metadata=(("x-correlation-id", "of-a-test"),))
-    error: Any = raised.value
-    trailers = dict(error.trailing_metadata())
-    info = error_details_pb2.ErrorInfo()
-    assert status_pb2.Status.FromString(trailers[DETAILS_KEY]).details[0].Unpack(info)
-    assert (error.code(), info.reason, info.domain) == (
-        grpc.StatusCode.UNIMPLEMENTED,
-        "ERROR_REASON_UNKNOWN_METHOD",
-        "waypost",
-    )
-    assert trailers["x-correlation-id"] == "of-a-test"
+    for channel in subject.channels:
+        code, _, trailers, _ = ask(channel, "/none.Such/Method")
+        info = error_details_pb2.ErrorInfo()
+        packed = trailers[DETAILS_KEY]
+        assert isinstance(packed, bytes)
+        assert status_pb2.Status.FromString(packed).details[0].Unpack(info)
+        assert (code, info.reason, info.domain) == (
+            grpc.StatusCode.UNIMPLEMENTED,
+            "ERROR_REASON_UNKNOWN_METHOD",
+            "waypost",
+        )
+        assert trailers["x-correlation-id"] == "of-a-test"
+
+
+@pytest.mark.parametrize(
+    "name", ["grpc.health.v1.Health/Watch", "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"]
+)
+def test_a_stream_is_on_its_control_port_alone(subject: Subject, name: str) -> None:
+    if subject.hot is not None:
+        code, said, _, _ = ask(subject.hot, f"/{name}")
+        assert (code, said) == (
+            grpc.StatusCode.UNIMPLEMENTED,
+            f"/{name} is a stream: call it on the service's control port",
+        )
+
+
+def test_every_method_answers_the_same_on_its_hot_port(subject: Subject) -> None:
+    """Asked without credentials or content, so that each is refused, or has nothing to do."""
+    methods = [
+        f"/{service.full_name}/{method.name}"
+        for service in (*contract.services(), *rls_pb2.DESCRIPTOR.services_by_name.values())
+        if service.full_name in subject.promise.services
+        for method in service.methods
+    ]
+    assert len(methods) >= len(subject.promise.services)
+    for name in methods:
+        first, *others = [ask(channel, name) for channel in subject.channels]
+        assert first[0] is not grpc.StatusCode.UNIMPLEMENTED, name
+        for other in others:
+            assert other == first, name
 
 
 def test_its_metrics_say_what_it_is(subject: Subject) -> None:

@@ -47,6 +47,11 @@ class Process:
         self._reader.start()
 
     @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._child.pid
+
+    @property
     def log(self) -> list[dict[str, Any]]:
         """Its log so far; every line must be JSON."""
         return [json.loads(line) for line in list(self.lines)]
