@@ -36,6 +36,7 @@ LABELS = {
     "version": re.compile(r"[0-9.]+"),
     "python": re.compile(r"[0-9.]+"),
     "domain": re.compile(r"waypost"),
+    "cap": re.compile(r"[a-z_]+"),
     "rule": re.compile(r"[a-z_.]+"),
     "le": re.compile(r"[0-9.e+-]+|\+Inf"),
 }

@@ -23,6 +23,7 @@ class Gateway:
 
     process: asyncio.subprocess.Process
     control_port: int
+    hot_port: int
     web_port: int
     metrics_port: int
     lines: list[dict[str, Any]] = field(default_factory=list)
@@ -33,6 +34,11 @@ class Gateway:
     def address(self) -> str:
         """Its gRPC port, `host:port`."""
         return f"127.0.0.1:{self.control_port}"
+
+    @property
+    def hot_address(self) -> str:
+        """Its compiled gRPC port, `host:port`."""
+        return f"127.0.0.1:{self.hot_port}"
 
     @property
     def web_url(self) -> str:
@@ -82,14 +88,16 @@ async def running_gateway(
     env: Mapping[str, str] | None = None,
     *,
     control_port: int | None = None,
+    hot_port: int | None = None,
     ready: bool = True,
 ) -> AsyncIterator[Gateway]:
     """A gateway, ready unless told otherwise; killed in the end if it still runs. It knows keys by `keys.PEPPER`.
 
-    `url_of`: the address of the database for a role. `control_port`: the port of one that has gone, to take its place.
+    `url_of`: the address of the database for a role. `control_port`, `hot_port`: the ports of one that has gone, to
+    take its place.
     """
-    control, web, metrics, nobody = free_ports(4)
-    control = control_port or control
+    control, hot, web, metrics, nobody = free_ports(5)
+    control, hot = control_port or control, hot_port or hot
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
@@ -99,6 +107,7 @@ async def running_gateway(
             **without_settings(os.environ),
             "PYTHONUNBUFFERED": "1",
             "WAYPOST_GATEWAY_CONTROL_PORT": str(control),
+            "WAYPOST_GATEWAY_HOT_PORT": str(hot),
             "WAYPOST_GATEWAY_WEB_PORT": str(web),
             "WAYPOST_GATEWAY_METRICS_PORT": str(metrics),
             **{name: url_of(role) for name, role in DATABASE_ROLES["gateway"].items()},
@@ -111,7 +120,7 @@ async def running_gateway(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    gateway = Gateway(process, control, web, metrics)
+    gateway = Gateway(process, control, hot, web, metrics)
     reading = asyncio.create_task(gateway.read())
     try:
         if ready:

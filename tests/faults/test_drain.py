@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.faults.gateways import running_gateway
 from tests.support.credentials import aio_with_key
+from tests.support.hot_port import need_hot_port
 from tests.support.keys import add_key
 from tests.support.load import Kind, Load, Outcome, check, make_links
 from tests.support.mesh import running_mesh
@@ -89,11 +92,14 @@ async def test_a_mesh_that_is_told_to_stop_under_load_answers_nobody_with_an_err
         assert not (await check(load.log, second)).faults
 
 
-async def test_gateways_that_are_replaced_one_after_the_other_fail_no_call(database: Database) -> None:
+@pytest.mark.parametrize("hot", [False, True], ids=["control", "hot"])
+async def test_gateways_that_are_replaced_one_after_the_other_fail_no_call(database: Database, hot: bool) -> None:
+    if hot:
+        need_hot_port()
     async with contextlib.AsyncExitStack() as stack:
         env = {"WAYPOST_DRAIN_DELAY_SECONDS": "0.5"}
         gateways = [await stack.enter_async_context(running_gateway(database.url, env)) for _ in range(2)]
-        target = "ipv4:" + ",".join(gateway.address for gateway in gateways)
+        target = "ipv4:" + ",".join(one.hot_address if hot else one.address for one in gateways)
         config = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
         options = [
             ("grpc.service_config", json.dumps(config)),
@@ -111,14 +117,34 @@ async def test_gateways_that_are_replaced_one_after_the_other_fail_no_call(datab
                 await calls.more(50)
                 assert await gateway.stop() == 0
                 await calls.more(50)
-                port = gateway.control_port
-                successor = await stack.enter_async_context(running_gateway(database.url, env, control_port=port))
+                successor = await stack.enter_async_context(
+                    running_gateway(database.url, env, control_port=gateway.control_port, hot_port=gateway.hot_port)
+                )
                 # Clients have found it.
                 await successor.logged("rpc")
             await calls.more(50)
     assert calls.failures == []
     assert len(calls.made) == len(set(calls.made))
     print(f"\n{calls.done} calls while both gateways were replaced, none failed")
+
+
+async def test_a_hot_port_that_is_about_to_go_says_so_and_serves_on(database: Database) -> None:
+    need_hot_port()
+    key = aio_with_key(await add_key(database.url()))
+    async with (
+        running_gateway(database.url, {"WAYPOST_DRAIN_DELAY_SECONDS": "30"}) as gateway,
+        grpc.aio.insecure_channel(gateway.hot_address, interceptors=key) as channel,
+    ):
+        health, links = health_pb2_grpc.HealthStub(channel), LinkServiceStub(channel)
+
+        async def says() -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
+            return (await health.Check(health_pb2.HealthCheckRequest(), timeout=20)).status
+
+        assert await says() == health_pb2.HealthCheckResponse.SERVING
+        gateway.process.send_signal(signal.SIGTERM)
+        await gateway.logged("draining")
+        assert await says() == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert (await links.CreateLink(pb.CreateLinkRequest(url="https://example.com/"), timeout=20)).short_code
 
 
 class Calls:

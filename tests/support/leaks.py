@@ -93,10 +93,11 @@ def assert_nothing_is_told(mesh: Mesh) -> None:
 
 
 def _wait_for_the_last_lines(mesh: Mesh) -> None:
-    """A line is written after its call is answered, and lines of one process in their order: so until the line of one
-    more call, of which the gateway asks the rate limiter, is there."""
+    """A line is written after its call is answered, and lines of one process in their order: so until the lines of two
+    more calls are there, one to each service; of what the gateway asks the rate limiter not each call has one."""
     mark = f"last-{secrets.token_hex(8)}"
-    httpx.get(f"{mesh.http_url}/api/v1/me", headers={"x-correlation-id": mark}, trust_env=False, timeout=20)
+    for path in ("me", "ratelimit/overrides"):
+        httpx.get(f"{mesh.http_url}/api/v1/{path}", headers={"x-correlation-id": mark}, trust_env=False, timeout=20)
     deadline = time.monotonic() + 10
     waited_for = [mesh.log_path(name) for name in ("gateway", "ratelimiter")]
     while not all(mark in path.read_text(errors="replace") for path in waited_for):

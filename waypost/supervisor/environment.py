@@ -38,6 +38,15 @@ DATABASE_ROLES: Mapping[str, Mapping[str, str]] = {
 USES_DATABASE = frozenset({"gateway", "ratelimiter", "workers"})
 
 
+BEHIND_THE_EDGE: Mapping[str, str] = {
+    # Envoy's connections carry many callers' calls: to close one because some of them cancel theirs would harm the
+    # rest. It counts each caller's resets itself.
+    "WAYPOST_HOT_MAX_RESETS": "100000",
+    # Callers take their answers through Envoy, as slowly as they like; it cuts them off after so long.
+    "WAYPOST_HOT_WRITE_SECONDS": "30",
+}
+"""Bounds of hot ports that nobody but Envoy is to reach, unless the user names others."""
+
 SOME_PEPPER = "0" * 64
 """In place of the one in the data directory, which may not have been made yet."""
 
@@ -106,6 +115,9 @@ def for_service(
     given.setdefault(
         "WAYPOST_RATELIMITER_ADDRESS", address(settings.service_host, settings.control_port("ratelimiter"))
     )
+    if settings.hot_host_is_private:
+        for name, value in BEHIND_THE_EDGE.items():
+            given.setdefault(name, value)
     decided = {
         **{listener.setting: str(listener.port) for listener in settings.listeners()},
         "WAYPOST_HOST": settings.host,

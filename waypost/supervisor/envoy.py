@@ -33,9 +33,7 @@ from waypost.supervisor import envoy_jwt, envoy_tls
 from waypost.supervisor.envoy_jwt import Jwt
 from waypost.supervisor.envoy_tls import Tls
 from waypost.supervisor.errors import CannotStart
-
-Address = tuple[str, int]
-"""Host (a name or an IP address, without brackets) and port."""
+from waypost.supervisor.settings import Upstream
 
 _HERE = Path(__file__).resolve().parent
 _TREE = _HERE.parents[1] / "envoy"
@@ -56,9 +54,11 @@ class EnvoyConfig:
     """Always on loopback."""
     listen_host: str = "127.0.0.1"
     """Where HTTP is served; `0.0.0.0` or `::` for all addresses. Not a name."""
-    gateway_control: Address = ("127.0.0.1", 50051)
-    gateway_web: Address = ("127.0.0.1", 50071)
-    ratelimiter_control: Address = ("127.0.0.1", 50052)
+    gateway: Upstream = ("127.0.0.1", 50061)
+    """Where its unary gRPC calls go: to its hot port, or to its control port where it has none."""
+    gateway_web: Upstream = ("127.0.0.1", 50071)
+    ratelimiter: Upstream = ("127.0.0.1", 50062)
+    """As `gateway`."""
     trusted_hops: int = 0
     """Proxies in front of this Envoy. With n, the caller is the n-th entry from the right of `x-forwarded-for`."""
     jwt: Jwt | None = None
@@ -68,13 +68,13 @@ class EnvoyConfig:
     ratelimiter_timeout_ms: int = 20
     """After so long a call goes on without the rate limiter's answer."""
 
-    def upstreams(self) -> dict[str, Address]:
+    def upstreams(self) -> dict[str, Upstream]:
         """The address of each cluster of the template, by the cluster's name."""
         return {
-            "gateway": self.gateway_control,
+            "gateway": self.gateway,
             "gateway_web": self.gateway_web,
-            "ratelimiter": self.ratelimiter_control,
-            "limits": self.ratelimiter_control,
+            "ratelimiter": self.ratelimiter,
+            "limits": self.ratelimiter,
         }
 
 
@@ -196,9 +196,9 @@ def _named(items: list[dict[str, Any]], name: str) -> dict[str, Any]:
     raise LookupError(name)
 
 
-def _point(cluster: dict[str, Any], address: Address) -> None:
+def _point(cluster: dict[str, Any], address: Upstream) -> None:
     """Gives a cluster its only endpoint; a name is resolved, and all of its addresses are endpoints."""
-    if _is_ip(address[0]):
+    if isinstance(address, Path) or _is_ip(address[0]):
         cluster["type"] = "STATIC"
     else:
         cluster["type"] = "STRICT_DNS"
@@ -213,8 +213,12 @@ def _endpoints(cluster: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield lb_endpoint["endpoint"]
 
 
-def _set_address(holder: dict[str, Any], address: Address) -> None:
-    holder["socket_address"] = {"address": address[0], "port_value": address[1]}
+def _set_address(holder: dict[str, Any], address: Upstream) -> None:
+    holder.clear()
+    if isinstance(address, Path):
+        holder["pipe"] = {"path": str(address)}
+    else:
+        holder["socket_address"] = {"address": address[0], "port_value": address[1]}
 
 
 def _is_ip(host: str) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from waypost.supervisor import environment
 from waypost.supervisor.data_dir import DataDir
 from waypost.supervisor.errors import CannotStart
 from waypost.supervisor.probe import service_probe
 from waypost.supervisor.program import Program, StopStep
-from waypost.supervisor.settings import SupervisorSettings
+from waypost.supervisor.settings import HOT_SERVICES, SupervisorSettings
 
 STAGES = {"gateway": 1, "ratelimiter": 2, "workers": 2}
 """The gateway asks the limiter for as long as it drains."""
@@ -41,5 +42,12 @@ def service_program(
         probe=service_probe(settings.service_host, metrics),
         stop=(StopStep(signal.SIGTERM, settings.drain_delay_seconds + settings.drain_seconds + GRACE_SECONDS),),
         stage=STAGES[service],
-        address=f"grpc {control}, health {metrics}",
+        address=f"grpc {control}, {_hot(service, settings)}health {metrics}",
     )
+
+
+def _hot(service: str, settings: SupervisorSettings) -> str:
+    if not settings.hot or service not in HOT_SERVICES:
+        return ""
+    where = settings.unary_calls(service)
+    return f"hot {where if isinstance(where, Path) else where[1]}, "

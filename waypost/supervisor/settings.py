@@ -12,12 +12,17 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+import native
 from waypost.access.settings import JwtSettings
+from waypost.rpc.hot_settings import HotHost, HotPortSettings
 from waypost.rpc.ports import address
 from waypost.settings import DatabaseUrl, PublicUrl, setting
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - named to be told apart, not to listen on
 """Addresses that mean "all of them", with the one under which this machine reaches itself."""
+
+HOT_SERVICES = ("gateway", "ratelimiter")
+"""Those with a compiled port."""
 
 HTTPS_PORT = 443
 """What an address by HTTPS need not say."""
@@ -32,12 +37,22 @@ class Listener:
     port: int
 
 
+Upstream = tuple[str, int] | Path
+"""Where a service takes calls: host (a name or an IP address, without brackets) and port, or its unix socket."""
+
+
 def _number(env: str, default: float, description: str, *, ge: float, le: float) -> Any:
     return Field(default, ge=ge, le=le, alias=env, description=description)
 
 
 def _port(env: str, default: int, description: str) -> Any:
     return _number(env, default, description, ge=1, le=65535)
+
+
+def _as_services(field: str) -> Any:
+    """A setting of the services' that the supervisor reads too: same name, default and sentence."""
+    info = HotPortSettings.model_fields[field]
+    return setting(str(info.alias), info.default, info.description or "")
 
 
 class SupervisorSettings(JwtSettings):
@@ -69,6 +84,14 @@ class SupervisorSettings(JwtSettings):
     gateway_control_port: int = _port("WAYPOST_GATEWAY_CONTROL_PORT", 50051, "gRPC port of the gateway.")
     ratelimiter_control_port: int = _port("WAYPOST_RATELIMITER_CONTROL_PORT", 50052, "gRPC port of the rate limiter.")
     workers_control_port: int = _port("WAYPOST_WORKERS_CONTROL_PORT", 50053, "gRPC port of the workers.")
+    hot_ports: bool = _as_services("hot_ports")
+    hot_host: HotHost = _as_services("hot_host")
+    gateway_hot_port: int = _port(
+        "WAYPOST_GATEWAY_HOT_PORT", 50061, "Compiled gRPC port of the gateway, for unary calls."
+    )
+    ratelimiter_hot_port: int = _port(
+        "WAYPOST_RATELIMITER_HOT_PORT", 50062, "Compiled gRPC port of the rate limiter, for unary calls."
+    )
     gateway_web_port: int = _port("WAYPOST_GATEWAY_WEB_PORT", 50071, "Port of the gateway's redirects and pages.")
     gateway_metrics_port: int = _port("WAYPOST_GATEWAY_METRICS_PORT", 9101, "Port of the gateway's metrics and health.")
     ratelimiter_metrics_port: int = _port(
@@ -206,14 +229,51 @@ class SupervisorSettings(JwtSettings):
         """The metrics and health port of `service`."""
         return int(getattr(self, f"{service}_metrics_port"))
 
+    @property
+    def hot(self) -> bool:
+        """Whether services have hot ports: they were built, and nobody has said that they are not wanted."""
+        return self.hot_ports and native.HOT_PORT
+
+    @property
+    def socket_folder(self) -> Path | None:
+        """Where the sockets of hot ports lie, if they are sockets and not TCP ports."""
+        folder = self.hot_host.removeprefix("unix:")
+        return Path(folder) if self.hot and folder != self.hot_host else None
+
+    @property
+    def hot_host_is_private(self) -> bool:
+        """Whether hot ports are open to this machine alone."""
+        return self.hot_host.startswith("unix:") or ipaddress.ip_address(self.hot_host).is_loopback
+
+    def unary_calls(self, service: str) -> Upstream:
+        """Where `service` takes unary gRPC calls: its hot port, or its control port where it has none."""
+        if not self.hot:
+            return self.service_host, self.control_port(service)
+        if self.socket_folder:
+            return self.socket_folder / f"{service}.sock"
+        return WILDCARDS.get(self.hot_host, self.hot_host), int(getattr(self, f"{service}_hot_port"))
+
+    def sockets(self) -> Iterator[Path]:
+        """Every unix socket that the services open."""
+        if self.socket_folder:
+            yield from (self.socket_folder / f"{service}.sock" for service in HOT_SERVICES)
+
     def listeners(self) -> Iterator[Listener]:
         """Every port that the mesh opens."""
+        hosts = {
+            "http_port": self.http_host,
+            "https_port": self.http_host if self.tls else None,
+            "envoy_admin_port": "127.0.0.1",
+            **dict.fromkeys(
+                (f"{service}_hot_port" for service in HOT_SERVICES),
+                self.hot_host if self.hot and not self.socket_folder else None,
+            ),
+        }
         for info in self.infos():
-            if not info.field.endswith("_port") or (info.field == "https_port" and not self.tls):
-                continue
-            host = {"envoy_admin_port": "127.0.0.1"}.get(info.field, self.host)
-            host = self.http_host if info.field in ("http_port", "https_port") else host
-            yield Listener(info.env, host, getattr(self, info.field))
+            if info.field.endswith("_port"):
+                host = hosts.get(info.field, self.host)
+                if host is not None:
+                    yield Listener(info.env, host, getattr(self, info.field))
 
     def data_path(self, env: Mapping[str, str]) -> Path:
         """The data directory as an absolute path; `env` is the user's environment (`XDG_DATA_HOME`, `HOME`)."""

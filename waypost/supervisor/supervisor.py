@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from waypost.supervisor import ports
 from waypost.supervisor.child import Child
@@ -32,11 +33,18 @@ class Supervisor:
     """Runs one mesh; `run` may be called once."""
 
     def __init__(
-        self, mesh: Mesh, data: DataDir, listeners: Sequence[Listener], welcome: Welcome, console: Console
+        self,
+        mesh: Mesh,
+        data: DataDir,
+        listeners: Sequence[Listener],
+        welcome: Welcome,
+        console: Console,
+        sockets: Sequence[Path] = (),
     ) -> None:
         self._mesh = mesh
         self._data = data
         self._listeners = listeners
+        self._sockets = sockets
         self._welcome = welcome
         self._console = console
         self._children: dict[str, Child] = {}
@@ -79,7 +87,7 @@ class Supervisor:
 
     async def _work(self) -> None:
         self._lock = await acquire(self._data.lock, LOCK_SECONDS, self._say_waiting)
-        ports.check(self._listeners)
+        ports.check(self._listeners, self._sockets)
         guard = Guard(self._lock.fd, self._log("guardian"), self._note_new_guardian)
         guard.start()
         self._guard = guard

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from waypost.rpc.ports import address
 from waypost.settings import BadSettings, reserved_in_use
 from waypost.supervisor import environment
-from waypost.supervisor.console import Welcome, console_for
+from waypost.supervisor.console import Console, Welcome, console_for
 from waypost.supervisor.data_dir import DataDir
 from waypost.supervisor.errors import CannotStart
 from waypost.supervisor.mesh import Mesh, mesh_of
@@ -61,6 +61,8 @@ async def _run(settings: SupervisorSettings, env: Mapping[str, str], data: DataD
             f"WAYPOST_PUBLIC_URL is {settings.public_url}: every visit begins with a redirect; write it with https://",
             "warning",
         )
+    if not settings.hot:
+        _say_without_hot_ports(settings, console)
     welcome = Welcome(
         url=settings.http_address,
         grpc=address(settings.service_host, settings.control_port("gateway")),
@@ -71,7 +73,16 @@ async def _run(settings: SupervisorSettings, env: Mapping[str, str], data: DataD
         anonymous=environment.anonymous_create(env, settings),
     )
     mesh = make_mesh(settings, env, data)
-    await Supervisor(mesh, data, list(settings.listeners()), welcome, console).run()
+    await Supervisor(mesh, data, list(settings.listeners()), welcome, console, list(settings.sockets())).run()
+
+
+def _say_without_hot_ports(settings: SupervisorSettings, console: Console) -> None:
+    if settings.hot_ports:
+        why = "they are not built (apt install libnghttp2-dev pkg-config gcc python3-dev, then make setup)"
+    else:
+        why = "WAYPOST_HOT_PORTS is off"
+    level = "warning" if settings.hot_ports else "info"
+    console.notice("hot_ports_absent", f"no hot ports, {why}: the control ports serve all calls, slower", level)
 
 
 def _fail(message: str, code: int) -> int:

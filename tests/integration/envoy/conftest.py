@@ -1,4 +1,7 @@
-"""One Envoy with its upstreams for each module; every test finds the upstreams without a script."""
+"""One Envoy with its upstreams for each module; every test finds the upstreams without a script.
+
+Each test runs twice: the services take their calls on hot ports, then on control ports.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import pytest_asyncio
 
 from tests.integration.envoy import edge as edges
 from tests.integration.envoy.edge import Edge
-from tests.integration.envoy.upstreams import ControlPort, Script, Web, control_port, web_port
+from tests.integration.envoy.hot_upstream import hot_port
+from tests.integration.envoy.upstreams import Script, ServicePort, Web, control_port, web_port
 from waypost.supervisor.envoy import EnvoyConfig
 
 
@@ -19,8 +23,8 @@ class Mesh:
     """An edge and what stands behind it."""
 
     edge: Edge
-    gateway: ControlPort
-    ratelimiter: ControlPort
+    gateway: ServicePort
+    ratelimiter: ServicePort
     web: Web
 
     @property
@@ -37,16 +41,16 @@ class Mesh:
         return self.ratelimiter.guard
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running_mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[hot_port, control_port], ids=["hot", "control"])
+async def running_mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
     edges.program()
     folder = tmp_path_factory.mktemp("edge")
-    async with control_port() as gateway, control_port() as ratelimiter, web_port() as web:
+    async with request.param() as gateway, request.param() as ratelimiter, web_port() as web:
         config = EnvoyConfig(
             descriptor_set=edges.descriptor_set(folder),
-            gateway_control=("127.0.0.1", gateway.port),
+            gateway=("127.0.0.1", gateway.port),
             gateway_web=("127.0.0.1", web.port),
-            ratelimiter_control=("127.0.0.1", ratelimiter.port),
+            ratelimiter=("127.0.0.1", ratelimiter.port),
             # A slow machine is not to be taken for a limiter that is away.
             ratelimiter_timeout_ms=5000,
         )

@@ -21,6 +21,7 @@ import pytest
 from tests.support.raw_http import ends_connection
 from tools.build_descriptors import build
 from waypost.supervisor import envoy
+from waypost.supervisor.settings import Upstream
 
 START_SECONDS = 20.0
 
@@ -42,6 +43,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def port_of(upstream: Upstream) -> int:
+    """The port of an upstream that has one."""
+    assert isinstance(upstream, tuple)
+    return upstream[1]
 
 
 def descriptor_set(folder: Path) -> Path:

@@ -23,6 +23,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from tests.integration.envoy import edge as edges
 from tests.integration.envoy.status import HTTP_STATUS
+from tests.support import contract
 from waypost.api.v1 import error_reason_pb2
 from waypost.rpc.problem import ASKED, PROBLEM_TYPE, TITLES
 from waypost.supervisor import envoy
@@ -71,6 +72,33 @@ def test_rendering_changes_addresses_and_the_descriptor_set_only(tmp_path: Path)
     assert changed["proto_descriptor"] == str(tmp_path / "set.pb")
 
 
+def test_a_service_behind_a_socket_is_reached_by_its_path(tmp_path: Path) -> None:
+    config = EnvoyConfig(edges.descriptor_set(tmp_path), gateway=Path("/run/w/gateway.sock"))
+    clusters = {c["name"]: c for c in yaml.safe_load(envoy.render(TEMPLATE, config))["static_resources"]["clusters"]}
+    (endpoint,) = clusters["gateway"]["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    assert endpoint == {"endpoint": {"address": {"pipe": {"path": "/run/w/gateway.sock"}}}}
+    assert clusters["gateway"]["type"] == "STATIC"
+    path = tmp_path / "rendered.yaml"
+    path.write_text(envoy.render(TEMPLATE, config))
+    result = edges.validate(path, tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_method_that_is_routed_is_unary() -> None:
+    """What a hot port serves; a stream would have to go to a control port."""
+    routed = [
+        re.compile(
+            match["safe_regex"]["regex"] if "safe_regex" in match else re.escape(match.get("path", match.get("prefix")))
+        )
+        for route in http_manager()["route_config"]["virtual_hosts"][0]["routes"]
+        if route.get("route", {}).get("cluster") in ("gateway", "ratelimiter")
+        for match in [route["match"]]
+    ]
+    found = [method for method in contract.methods() if any(one.match(contract.full_name(method)) for one in routed)]
+    assert len(found) > 30
+    assert [method.name for method in found if method.client_streaming or method.server_streaming] == []
+
+
 def test_the_default_config_is_the_template() -> None:
     rendered = yaml.safe_load(envoy.render(TEMPLATE, EnvoyConfig(Path("/x.pb"))))
     wanted = yaml.safe_load(TEMPLATE.replace("proto_descriptor: envoy/waypost.pb", "proto_descriptor: /x.pb"))
@@ -92,7 +120,7 @@ def test_the_wait_for_the_rate_limiter_can_be_told() -> None:
 
 
 def test_only_names_are_resolved() -> None:
-    config = EnvoyConfig(Path("/x.pb"), gateway_control=("gateway", 1), ratelimiter_control=("::1", 2))
+    config = EnvoyConfig(Path("/x.pb"), gateway=("gateway", 1), ratelimiter=("::1", 2))
     clusters = {c["name"]: c for c in yaml.safe_load(envoy.render(TEMPLATE, config))["static_resources"]["clusters"]}
     assert {name: cluster["type"] for name, cluster in clusters.items()} == {
         "gateway": "STRICT_DNS",

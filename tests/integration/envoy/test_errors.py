@@ -201,7 +201,7 @@ async def upstream(
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     at = ("127.0.0.1", server.sockets[0].getsockname()[1])
-    config = replace(mesh.edge.config, gateway_control=at, gateway_web=at, ratelimiter_control=at)
+    config = replace(mesh.edge.config, gateway=at, gateway_web=at, ratelimiter=at)
     try:
         async with edges.running(config, folder, brisk=True) as edge:
             yield edge

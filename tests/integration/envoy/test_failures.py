@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from tests.integration.envoy import edge as edges
 from tests.integration.envoy import status
 from tests.integration.envoy.conftest import Mesh
 from tests.integration.envoy.edge import Edge
-from tests.integration.envoy.upstreams import control_port, web_port
+from tests.integration.envoy.hot_upstream import hot_port
+from tests.integration.envoy.upstreams import ServicePort, control_port, web_port
 from waypost.api.v1 import link_service_pb2 as links_pb
 from waypost.api.v1 import link_service_pb2_grpc as links_grpc
 from waypost.api.v1 import rate_limit_service_pb2 as limits_pb
@@ -36,9 +37,9 @@ async def deserted(folder: Path, *, brisk: bool) -> AsyncIterator[Edge]:
     """An edge with nobody behind it, which tries again at once or, as in earnest, after a while."""
     config = EnvoyConfig(
         edges.descriptor_set(folder),
-        gateway_control=("127.0.0.1", edges.free_port()),
+        gateway=("127.0.0.1", edges.free_port()),
         gateway_web=("127.0.0.1", edges.free_port()),
-        ratelimiter_control=("127.0.0.1", edges.free_port()),
+        ratelimiter=("127.0.0.1", edges.free_port()),
     )
     async with edges.running(config, folder, brisk=brisk) as edge:
         yield edge
@@ -76,7 +77,10 @@ async def test_nobody_is_there(tmp_path: Path) -> None:
     assert "secret" not in json.dumps(log)
 
 
-async def test_a_restart_costs_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("serve", [hot_port, control_port])
+async def test_a_restart_costs_nothing(
+    tmp_path: Path, serve: Callable[[int], contextlib.AbstractAsyncContextManager[ServicePort]]
+) -> None:
     async with deserted(tmp_path, brisk=False) as edge, edge.client() as client:
         requests = [
             client.request(method, path, json=body)
@@ -92,8 +96,8 @@ async def test_a_restart_costs_nothing(tmp_path: Path) -> None:
         await edge.until_stat("http.http.downstream_rq_active", lambda active: active == len(requests))
         await edge.until_stat("cluster.gateway.upstream_rq_retry", lambda retries: retries >= 20)
         async with (
-            control_port(edge.config.gateway_control[1]) as gateway,
-            web_port(edge.config.gateway_web[1]) as web,
+            serve(edges.port_of(edge.config.gateway)) as gateway,
+            web_port(edges.port_of(edge.config.gateway_web)) as web,
         ):
             assert {response.status_code for response in await answers} == {200}
             assert len(web.requests) == 10
@@ -148,9 +152,7 @@ async def forgetful(folder: Path) -> AsyncIterator[tuple[Edge, list[bytes]]]:
 
     server = await asyncio.start_server(slam, "127.0.0.1", 0)
     address = ("127.0.0.1", server.sockets[0].getsockname()[1])
-    config = EnvoyConfig(
-        edges.descriptor_set(folder), gateway_control=address, gateway_web=address, ratelimiter_control=address
-    )
+    config = EnvoyConfig(edges.descriptor_set(folder), gateway=address, gateway_web=address, ratelimiter=address)
     async with edges.running(config, folder, brisk=True) as edge:
         yield edge, heads
     server.close()
@@ -220,7 +222,7 @@ async def test_slow_calls_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         gateway.script.answers["CreateLink"] = slow
         config = EnvoyConfig(
             edges.descriptor_set(tmp_path),
-            gateway_control=("127.0.0.1", gateway.port),
+            gateway=("127.0.0.1", gateway.port),
             gateway_web=("127.0.0.1", web.port),
         )
         async with edges.running(config, tmp_path) as edge, edge.client() as client:
@@ -260,8 +262,8 @@ async def test_one_of_two_services_down_is_one_down(tmp_path: Path) -> None:
     async with control_port() as ratelimiter:
         config = EnvoyConfig(
             edges.descriptor_set(tmp_path),
-            gateway_control=("127.0.0.1", edges.free_port()),
-            ratelimiter_control=("127.0.0.1", ratelimiter.port),
+            gateway=("127.0.0.1", edges.free_port()),
+            ratelimiter=("127.0.0.1", ratelimiter.port),
         )
         async with edges.running(config, tmp_path) as edge:
             async with httpx.AsyncClient(trust_env=False) as client:

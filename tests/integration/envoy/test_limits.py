@@ -247,8 +247,8 @@ async def test_a_limiter_that_is_gone_refuses_nobody(tmp_path: Path) -> None:
     async with control_port() as gateway:
         config = EnvoyConfig(
             edges.descriptor_set(tmp_path),
-            gateway_control=("127.0.0.1", gateway.port),
-            ratelimiter_control=("127.0.0.1", edges.free_port()),
+            gateway=("127.0.0.1", gateway.port),
+            ratelimiter=("127.0.0.1", edges.free_port()),
         )
         async with edges.running(config, tmp_path) as edge, edge.client() as client, edge.channel() as channel:
             assert (await client.get("/api/v1/urls/abc")).status_code == 200
@@ -282,8 +282,8 @@ async def test_a_limiter_that_does_not_answer_is_soon_left_alone(tmp_path: Path)
     async with control_port() as gateway, control_port() as ratelimiter:
         config = EnvoyConfig(
             edges.descriptor_set(tmp_path),
-            gateway_control=("127.0.0.1", gateway.port),
-            ratelimiter_control=("127.0.0.1", ratelimiter.port),
+            gateway=("127.0.0.1", gateway.port),
+            ratelimiter=("127.0.0.1", ratelimiter.port),
         )
         ratelimiter.guard.answers["ShouldRateLimit"] = hang
         async with edges.running(config, tmp_path) as edge, edge.client() as client:

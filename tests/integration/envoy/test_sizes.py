@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from tests.integration.envoy import edge as edges
 from tests.integration.envoy import status
 from tests.integration.envoy.conftest import Mesh
-from tests.integration.envoy.upstreams import control_port
+from tests.integration.envoy.hot_upstream import hot_port
+from tests.integration.envoy.upstreams import ServicePort, control_port
 from waypost.api.v1 import link_service_pb2 as pb
 from waypost.api.v1 import link_service_pb2_grpc as pb_grpc
 from waypost.api.v1 import rate_limit_service_pb2 as limits_pb
@@ -129,9 +131,13 @@ async def test_a_batch_has_three_times_the_time(mesh: Mesh) -> None:
 
 
 @pytest.mark.parametrize("keyed", [False, True])
-async def test_a_full_batch_outlasts_a_restart_too(tmp_path: Path, keyed: bool) -> None:
+@pytest.mark.parametrize("serve", [hot_port, control_port])
+async def test_a_full_batch_outlasts_a_restart_too(
+    tmp_path: Path, serve: Callable[[int], AbstractAsyncContextManager[ServicePort]], keyed: bool
+) -> None:
     """Its bytes are kept for the next attempt."""
-    config = EnvoyConfig(edges.descriptor_set(tmp_path), gateway_control=("127.0.0.1", edges.free_port()))
+    port = edges.free_port()
+    config = EnvoyConfig(edges.descriptor_set(tmp_path), gateway=("127.0.0.1", port))
     headers = JSON | ({"idempotency-key": "k"} if keyed else {})
     async with edges.running(config, tmp_path) as edge, edge.client() as client, channel(edge.target) as ours:
         stub = pb_grpc.LinkServiceStub(ours)
@@ -146,7 +152,7 @@ async def test_a_full_batch_outlasts_a_restart_too(tmp_path: Path, keyed: bool) 
 
         http, rpc = asyncio.create_task(over_http()), asyncio.create_task(over_grpc())
         await edge.until_stat("cluster.gateway.upstream_rq_retry", lambda retries: retries >= 2)
-        async with control_port(config.gateway_control[1]) as gateway:
+        async with serve(port) as gateway:
             gateway.script.answers["BatchCreateLinks"] = echo
             assert await http == 200
             assert await rpc == 0

@@ -19,7 +19,7 @@ from tests.integration.envoy import edge as edges
 from tests.integration.envoy import status
 from tests.integration.envoy.edge import Edge
 from tests.integration.envoy.test_hardening import RawH2
-from tests.integration.envoy.upstreams import ControlPort, Web, control_port, web_port
+from tests.integration.envoy.upstreams import ServicePort, Web, control_port, web_port
 from tests.support.certificates import Authority
 from waypost.api.v1 import link_service_pb2 as links_pb
 from waypost.api.v1 import link_service_pb2_grpc as links_grpc
@@ -44,7 +44,7 @@ class Secure:
     """An edge with TLS and what stands behind it."""
 
     edge: Edge
-    gateway: ControlPort
+    gateway: ServicePort
     web: Web
 
     @property
@@ -73,9 +73,9 @@ async def running_secure(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
     async with control_port() as gateway, web_port() as web:
         config = EnvoyConfig(
             descriptor_set=edges.descriptor_set(folder),
-            gateway_control=("127.0.0.1", gateway.port),
+            gateway=("127.0.0.1", gateway.port),
             gateway_web=("127.0.0.1", web.port),
-            ratelimiter_control=("127.0.0.1", gateway.port),
+            ratelimiter=("127.0.0.1", gateway.port),
             tls=Tls(secret, edges.free_port(), PUBLIC_PORT),
         )
         async with edges.running(config, folder) as edge:

@@ -166,9 +166,9 @@ async def rotating(tmp_path: Path) -> AsyncIterator[Rotating]:
     async with control_port() as gateway, web_port() as web:
         config = EnvoyConfig(
             descriptor_set=edges.descriptor_set(tmp_path),
-            gateway_control=("127.0.0.1", gateway.port),
+            gateway=("127.0.0.1", gateway.port),
             gateway_web=("127.0.0.1", web.port),
-            ratelimiter_control=("127.0.0.1", gateway.port),
+            ratelimiter=("127.0.0.1", gateway.port),
             tls=Tls(secret, edges.free_port()),
         )
         async with edges.running(config, tmp_path) as edge:

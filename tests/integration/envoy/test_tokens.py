@@ -78,9 +78,9 @@ async def running_guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
     async with control_port() as gateway, control_port() as ratelimiter, web_port() as web:
         config = EnvoyConfig(
             descriptor_set=edges.descriptor_set(folder),
-            gateway_control=("127.0.0.1", gateway.port),
+            gateway=("127.0.0.1", gateway.port),
             gateway_web=("127.0.0.1", web.port),
-            ratelimiter_control=("127.0.0.1", ratelimiter.port),
+            ratelimiter=("127.0.0.1", ratelimiter.port),
             jwt=watch.jwt,
         )
         async with edges.running(config, folder) as edge:
@@ -200,9 +200,9 @@ async def test_a_service_that_is_away_is_not_taken_for_a_bad_token(guarded: Guar
     nobody = edges.free_port()
     config = EnvoyConfig(
         descriptor_set=edges.descriptor_set(tmp_path),
-        gateway_control=("127.0.0.1", nobody),
+        gateway=("127.0.0.1", nobody),
         gateway_web=("127.0.0.1", nobody),
-        ratelimiter_control=("127.0.0.1", nobody),
+        ratelimiter=("127.0.0.1", nobody),
         jwt=guarded.watch.jwt,
     )
     async with edges.running(config, tmp_path, brisk=True) as edge, edge.client() as client, edge.channel() as channel:

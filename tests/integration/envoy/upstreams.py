@@ -61,10 +61,10 @@ class Scripted(grpc.GenericRpcHandler):
     """Every method of the contract, by script: also those that the edge is to keep from here."""
 
     def __init__(self, script: Script) -> None:
-        self._handlers = {contract.full_name(method): self._handler(script, method) for method in contract.methods()}
+        self.handlers = {contract.full_name(method): self._handler(script, method) for method in contract.methods()}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        return self._handlers.get(handler_call_details.method)
+        return self.handlers.get(handler_call_details.method)
 
     @staticmethod
     def _handler(script: Script, method: MethodDescriptor) -> Any:
@@ -95,13 +95,12 @@ class Guard(rls_pb2_grpc.RateLimitServiceServicer):  # type: ignore[misc]  # its
 
 
 @dataclass
-class ControlPort:
-    """A gRPC server like a service's control port: its API, health and reflection, and what Envoy asks a rate limiter.
+class ServicePort:
+    """A service's gRPC port, control or hot: its API, health, and what Envoy asks a rate limiter.
 
     `script` is the API's; `guard` has Envoy's questions.
     """
 
-    server: grpc.aio.Server
     port: int
     script: Script
     health: health.aio.HealthServicer
@@ -109,8 +108,8 @@ class ControlPort:
 
 
 @contextlib.asynccontextmanager
-async def control_port(port: int = 0) -> AsyncIterator[ControlPort]:
-    """Serves the whole contract by one script for the time of the block."""
+async def control_port(port: int = 0) -> AsyncIterator[ServicePort]:
+    """Serves the whole contract by one script for the time of the block, and reflection, by grpcio."""
     script = Script()
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 8 << 20)])
     server.add_generic_rpc_handlers((Scripted(script),))
@@ -123,7 +122,7 @@ async def control_port(port: int = 0) -> AsyncIterator[ControlPort]:
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     try:
-        yield ControlPort(server, bound, script, servicer, guard.script)
+        yield ServicePort(bound, script, servicer, guard.script)
     finally:
         await server.stop(None)
 
