@@ -7,8 +7,6 @@ twins (`native._limits`, `native._table`, `native._rules`) give the same answers
 compiled ones where they were built.
 """
 
-from importlib.util import find_spec
-
 from native.table import DEFAULT_CAPACITY
 
 try:
@@ -23,7 +21,12 @@ except ImportError:
     COMPILED = False
 """Whether the compiled twins are in use; who starts says so."""
 
-HOT_PORT = COMPILED and all(find_spec(f"native.{name}") for name in ("_server", "_answers"))
-"""Whether the hot port was built, the transport and the compiled handlers: it needs libnghttp2."""
+try:
+    from native import _answers, _server  # noqa: F401 - that they load is what matters
+
+    HOT_PORT = COMPILED
+except ImportError:
+    HOT_PORT = False
+"""Whether the hot port is there, the transport and the compiled handlers: it needs libnghttp2, also when it runs."""
 
 __all__ = ["COMPILED", "DEFAULT_CAPACITY", "HOT_PORT", "RuleTree", "Table"]

@@ -20,6 +20,8 @@ ENV = {
     "WAYPOST_ENVOY_RATELIMITER_TIMEOUT_MS": "2000",
     # All of these tests are one address, and try out many codes.
     "WAYPOST_GATEWAY_UNKNOWN_CODES_PER_MINUTE": "1000000",
+    # An id is followed through all logs.
+    "WAYPOST_RATELIMITER_LOG_EVERY": "1",
 }
 
 STRICT_LIMIT = 5

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+import native
 from tests.e2e.api import Api, fresh_alias
 from tests.e2e.shell import DONE, FAILED, NO_ANSWER, WRONG_USAGE, one_line, waypost
 from tests.support.mesh import Mesh, free_ports, without_settings
@@ -299,7 +300,8 @@ def test_config(mesh: Mesh) -> None:
     assert list(shown) == ["waypost up", "gateway", "ratelimiter", "workers", "waypost commands"]
     assert shown["waypost up"]["WAYPOST_DATA_DIR"] == str(mesh.data)
     assert shown["gateway"]["WAYPOST_PUBLIC_URL"] == mesh.http_url
-    assert shown["gateway"]["WAYPOST_RATELIMITER_ADDRESS"] == f"127.0.0.1:{mesh.ports['ratelimiter_control']}"
+    limiter = mesh.ports["ratelimiter_hot" if native.HOT_PORT else "ratelimiter_control"]
+    assert shown["gateway"]["WAYPOST_RATELIMITER_ADDRESS"] == f"127.0.0.1:{limiter}"
     assert shown["workers"]["WAYPOST_SWEEP_INTERVAL_SECONDS"] == "1"
 
     code, said, _ = waypost(mesh.env, "config")

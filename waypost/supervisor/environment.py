@@ -112,8 +112,9 @@ def for_service(
     given.setdefault("WAYPOST_KEY_PEPPER", pepper)
     if settings.embedded:
         given.setdefault("WAYPOST_ANONYMOUS_CREATE", "true")
+    limiter = settings.unary_calls("ratelimiter")
     given.setdefault(
-        "WAYPOST_RATELIMITER_ADDRESS", address(settings.service_host, settings.control_port("ratelimiter"))
+        "WAYPOST_RATELIMITER_ADDRESS", f"unix:{limiter}" if isinstance(limiter, Path) else address(*limiter)
     )
     if settings.hot_host_is_private:
         for name, value in BEHIND_THE_EDGE.items():

@@ -72,12 +72,22 @@ def test_a_service_sees_its_own_settings_only() -> None:
 
 
 def test_moved_ports_reach_those_who_use_them() -> None:
-    settings = SupervisorSettings(ratelimiter_control_port=6000, http_port=6001)
+    settings = SupervisorSettings(ratelimiter_control_port=6000, http_port=6001, hot_ports=False)
     gateway = _of("gateway", settings)
     assert gateway["WAYPOST_RATELIMITER_ADDRESS"] == "127.0.0.1:6000"
     assert gateway["WAYPOST_PUBLIC_URL"] == "http://127.0.0.1:6001"
     assert _of("ratelimiter", settings)["WAYPOST_RATELIMITER_CONTROL_PORT"] == "6000"
     assert _of("gateway", settings, WAYPOST_RATELIMITER_ADDRESS="a:1")["WAYPOST_RATELIMITER_ADDRESS"] == "a:1"
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "127.0.0.1:6003"), ("::1", "[::1]:6003"), ("unix:/run/w", "unix:/run/w/ratelimiter.sock")],
+)
+def test_the_gateway_asks_the_limiter_on_its_hot_port(monkeypatch: pytest.MonkeyPatch, host: str, address: str) -> None:
+    monkeypatch.setattr(native, "HOT_PORT", True)
+    settings = SupervisorSettings(hot_host=host, ratelimiter_hot_port=6003)
+    assert _of("gateway", settings)["WAYPOST_RATELIMITER_ADDRESS"] == address
 
 
 def test_what_is_said_of_hot_ports_reaches_those_who_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
