@@ -8,6 +8,7 @@ NAME ?=
 RUNS ?= 5
 SECONDS ?= 600
 TARGETS ?=
+PARTS ?=
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
@@ -62,15 +63,15 @@ test-nightly: test-servers ## Run the tests that take minutes
 	.venv/bin/pytest -m nightly $(PYTEST_ARGS)
 
 .PHONY: test-sanitize
-test-sanitize: test-servers ## Run the compiled port's tests under the sanitizers of clang (addresses, behaviour, threads)
+test-sanitize: test-servers ## Run the hot port's tests under the sanitizers of clang (addresses, behaviour, threads)
 	bash tools/sanitize.sh $(PYTEST_ARGS)
 
 .PHONY: fuzz
-fuzz: test-servers ## Feed the compiled port with what nobody would send (SECONDS=600 for each target, TARGETS=all)
+fuzz: test-servers ## Feed the hot port with what nobody would send (SECONDS=600 for each target, TARGETS=all)
 	bash tools/fuzz.sh $(SECONDS) $(TARGETS)
 
 .PHONY: conformance
-conformance: test-servers ## Hold the compiled port to h2spec, and to gRPC clients in Go and Node (release check)
+conformance: test-servers ## Hold the hot port to h2spec, and to gRPC clients in Go and Node (release check)
 	bash tools/conformance.sh
 
 .PHONY: coverage
@@ -84,8 +85,8 @@ ci-integration: test-servers ## Run integration, fault and end-to-end tests; wha
 ## Measure
 
 .PHONY: bench
-bench: setup ## Measure the rate limiter and its peers and write docs/benchmarks.md (RUNS=5, a quiet machine)
-	.venv/bin/python -m bench --runs $(RUNS)
+bench: setup ## Measure what is hot and its peers and write docs/benchmarks.md (RUNS=5, PARTS=some of them, a quiet machine)
+	.venv/bin/python -m bench $(PARTS) --runs $(RUNS)
 
 ## Change
 

@@ -36,7 +36,11 @@ DIRECTIVES = {
 """Of Cython, for every module of `native/`."""
 
 PLAIN_C = {"_answers": ("h2", "rls"), "_server": ("h2",)}
-"""Modules of `native/` that are linked with C of our own, and the folders that it is in."""
+"""Modules of `native/` that are linked with C of our own, and the folders that it is in.
+
+Each has its own copy, of the same sources: what `_answers` has of it reads the calls that `_server` made. No copy has a
+state of its own.
+"""
 
 NGHTTP2 = "libnghttp2"
 """What those need, by the name that pkg-config knows it by."""
@@ -150,7 +154,8 @@ class BuildExt(build_ext):
             sources,
             output_dir=self.build_temp,
             include_dirs=ext.include_dirs,
-            extra_postargs=[*ext.extra_compile_args, *STRICT, "-std=gnu11", "-pthread"],
+            # Hidden, so that no copy of a function stands in for another's.
+            extra_postargs=[*ext.extra_compile_args, *STRICT, "-std=gnu11", "-pthread", "-fvisibility=hidden"],
             depends=ext.depends,
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from bench import edge, hot_limits, hot_memory, hot_port, results, should_rate_limit
+from bench import edge, hot_attack, hot_limits, hot_memory, hot_port, results, should_rate_limit
 from bench.calls import BadAnswers
 from bench.programs import NoProgram
 from bench.servers import NotStarted
@@ -47,6 +47,7 @@ PARTS: Mapping[str, Callable[[int], dict[str, Any]]] = {
     "hot-limits": hot_limits.local,
     "hot-redis": hot_limits.strict,
     "hot-memory": hot_memory.memory,
+    "hot-attack": hot_attack.attacks,
     "edge": edge.get_link,
 }
 """Each takes the number of runs and gives its figures."""

@@ -140,6 +140,15 @@ def grpcio_alone(*, echo: bool = False) -> Iterator[Server]:
 
 
 @contextmanager
+def sink() -> Iterator[Server]:
+    """A port on the server's core that takes what it is sent and says nothing (bench.sink)."""
+    port = _free_port()
+    with _running([sys.executable, "-m", "bench.sink", str(port)], {}, SERVER) as process:
+        _wait(process, lambda: _accepts(port), "the sink")
+        yield Server(f"127.0.0.1:{port}", process.pid)
+
+
+@contextmanager
 def transport_alone(program: Path) -> Iterator[Server]:
     """The hot port's transport without Python, as the program of `programs.transport`: it says back what it is sent."""
     port = _free_port()

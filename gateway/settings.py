@@ -16,7 +16,9 @@ class Settings(TokenSettings, HotPortSettings):
     """What the gateway can be told."""
 
     control_port: Port = setting("WAYPOST_GATEWAY_CONTROL_PORT", 50051, "gRPC port of the gateway.")
-    hot_port: Port = setting("WAYPOST_GATEWAY_HOT_PORT", 50061, "Compiled gRPC port of the gateway, for unary calls.")
+    hot_port: Port = setting(
+        "WAYPOST_GATEWAY_HOT_PORT", 50061, "Hot port of the gateway: unary gRPC calls, compiled to the socket."
+    )
     web_port: Port = setting("WAYPOST_GATEWAY_WEB_PORT", 50071, "HTTP port of redirects and pages.")
     metrics_port: Port = setting("WAYPOST_GATEWAY_METRICS_PORT", 9101, "HTTP port of the gateway's health and metrics.")
     public_url: PublicUrl = setting(

@@ -18,6 +18,29 @@ def override_digest(domain: bytes, key: bytes, value: bytes) -> bytes:
     """For tests: how a descriptor of one entry is known among those that have overrides."""
 
 @disjoint_base
+class StoreQuestion:
+    """A request whose limits are all the store's to decide: what to ask it, and what the caller is answered then."""
+
+    @property
+    def domain(self) -> str: ...
+    @property
+    def keys(self) -> list[bytes]:
+        """Each counter's once."""
+    @property
+    def argument(self) -> bytes:
+        """Of the store's script."""
+    @property
+    def serial(self) -> int:
+        """Of the plan."""
+    def close(self) -> None:
+        """Lets go of the rules that it was asked by; there will be no answer. More than once is once."""
+    def answer(self, reply: list[int]) -> tuple[bytes, int]:
+        """What the caller is answered, and, if the request is refused, a bit for each descriptor that refused.
+
+        Counts the decision. Raises `ValueError`, `TypeError` for what is no reply to this.
+        """
+
+@disjoint_base
 class LimitAnswers:
     """Answers `ShouldRateLimit` and `RateLimitService.Check` by a plan. All but the answers is for one thread.
 
@@ -45,6 +68,8 @@ class LimitAnswers:
         """
     def sweep(self) -> set[int]:
         """The serials of plans that are in force or still read."""
+    def ask_store(self, envoy: bool, message: bytes) -> StoreQuestion | None:
+        """A request as a question of the store; None: it is unusual, or meets other rules than the store's."""
     def pass_up(self) -> None:
         """From now on all calls go up."""
     def set_time(self, now_us: int) -> None:

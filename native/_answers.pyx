@@ -10,6 +10,7 @@ import os
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -29,7 +30,8 @@ from native._answering cimport (
 from native._call cimport CArrived, arrived_of
 from native._events cimport EVENTS, MESSAGE_BYTES, CEvent
 from native._overridden cimport BLAKE2B_DIGEST, descriptor_digest
-from native._plan cimport CView, Plan
+from native._plan cimport CAsked, CView, Plan, tell_all
+from native._rls cimport rls_answer, rls_read_check, rls_read_envoy, rls_request, rls_write_check, rls_write_envoy
 from native._rules cimport MAX_READERS, RuleTree, readers_hold, readers_replace
 from native._server cimport (
     H2_ANSWERED,
@@ -44,6 +46,7 @@ from native._server cimport (
     h2_slice,
 )
 from native._slots cimport hash128_t, spin_lock, spin_unlock
+from native._strict cimport HEADER_NUMBERS, QUESTION_NUMBERS, CStoreAsked, CStoreWords, ask_strictly
 from native._table cimport Table
 from native._tree cimport CEntryTexts, CText
 
@@ -88,6 +91,8 @@ cdef class _View:
     cdef Plan plan
     cdef RuleTree domains
     cdef bytes digests
+    # Questions of the store that were asked by it and are there still.
+    cdef int waiting
 
 
 cdef _View _view_of(Plan plan, RuleTree domains, bytes digests):
@@ -100,6 +105,66 @@ cdef _View _view_of(Plan plan, RuleTree domains, bytes digests):
     view.view.overridden.digests = <const unsigned char *> PyBytes_AS_STRING(digests)
     view.view.overridden.count = len(digests) // BLAKE2B_DIGEST
     return view
+
+
+@cython.no_gc
+@cython.freelist(64)
+cdef class StoreQuestion:
+    """A request whose limits are all the store's to decide: what to ask it, and what the caller is answered then."""
+
+    cdef CStoreAsked asked
+    cdef _View view
+    cdef bint envoy, headers, shadow_mode
+    cdef readonly str domain
+    cdef readonly list keys
+    """Each counter's once."""
+    cdef readonly bytes argument
+
+    def __dealloc__(self):
+        if self.view is not None:
+            self.view.waiting -= 1
+
+    def close(self):
+        if self.view is not None:
+            self.view.waiting -= 1
+            self.view = None
+
+    @property
+    def serial(self):
+        return 0 if self.view is None else self.view.plan.plan.serial
+
+    def answer(self, list reply not None):
+        cdef CAsked asked
+        cdef rls_answer told
+        cdef h2_buffer message = h2_buffer(NULL, 0, 0, 0)
+        cdef uint32_t index, place, refused
+        if self.view is None:
+            raise TypeError("there is nothing to answer: it was closed, or does not come from LimitAnswers.ask_store")
+        if len(reply) != 1 + 4 * <Py_ssize_t> self.asked.count:
+            raise ValueError(f"the store was asked {self.asked.count} questions and has answered others")
+        asked.count = self.asked.count
+        for index in range(self.asked.descriptors):
+            asked.rules[index] = self.asked.rules[index]
+        for index in range(self.asked.count):
+            place = 1 + 4 * index
+            asked.limits[index] = self.asked.limits[index]
+            asked.questions[index].mode = self.asked.limits[index].mode
+            asked.questions[index].descriptor = self.asked.descriptor_of[index]
+            asked.questions[index].decision.allowed = <int64_t> reply[place] == 1
+            asked.questions[index].decision.remaining = reply[place + 1]
+            asked.questions[index].decision.reset_after_us = reply[place + 2]
+            asked.questions[index].decision.retry_after_us = max(<int64_t> -1, <int64_t> reply[place + 3])
+        refused = tell_all(self.view.view.plan, self.asked.descriptors, &asked, <int64_t> reply[0] == 1, &told)
+        try:
+            if self.envoy:
+                rls_write_envoy(&told, self.headers, self.shadow_mode, &message)
+            else:
+                rls_write_check(&told, &message)
+            if message.failed:
+                raise MemoryError
+            return PyBytes_FromStringAndSize(<const char *> message.data, message.length), refused
+        finally:
+            h2_buffer_free(&message)
 
 
 ctypedef h2_outcome (*handler_t)(void *, const CArrived *, h2_buffer *, h2_answer *) noexcept nogil
@@ -227,11 +292,38 @@ cdef class LimitAnswers:
         cdef list held = []
         cdef set serials = {view.plan.plan.serial}
         for view in self.old:
-            if readers_hold(self.limits.readers, MAX_READERS, &view.view):
+            if view.waiting or readers_hold(self.limits.readers, MAX_READERS, &view.view):
                 held.append(view)
                 serials.add(view.plan.plan.serial)
         self.old = held
         return serials
+
+    def ask_store(self, bint envoy, bytes message not None):
+        cdef rls_request request
+        cdef CStoreWords words
+        cdef StoreQuestion question
+        cdef _View view = self.view
+        cdef uint32_t index
+        cdef h2_slice data = slice_of(message)
+        if not (rls_read_envoy(data, &request) if envoy else rls_read_check(data, &request)):
+            return None
+        question = StoreQuestion.__new__(StoreQuestion)
+        if not ask_strictly(&view.view, &request, &question.asked, &words):
+            return None
+        question.view = view
+        view.waiting += 1
+        question.envoy = envoy
+        question.headers = self.limits.headers
+        question.shadow_mode = self.limits.shadow_mode
+        question.domain = PyUnicode_DecodeUTF8(request.domain.start, request.domain.size, NULL)
+        question.keys = [
+            PyBytes_FromStringAndSize(words.keys[index].start, words.keys[index].size)
+            for index in range(words.key_count)
+        ]
+        question.argument = PyBytes_FromStringAndSize(
+            <const char *> words.argument, 8 * (HEADER_NUMBERS + QUESTION_NUMBERS * question.asked.count)
+        )
+        return question
 
     def pass_up(self):
         number_set(&self.limits.passing, 1)

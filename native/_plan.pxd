@@ -46,6 +46,13 @@ cdef struct CPlannedLimit:
     int32_t unit
     int64_t requests
     int64_t window_us
+    # Whether they are: those that a store counts are not in the table.
+    bint pinned
+    # How its counters begin in a store, and how many bytes may follow.
+    CText key
+    size_t room
+    # Its algorithm, requests, window and capacity, as the store's script is told them.
+    double numbers[4]
 
 
 cdef struct CPlannedRule:
@@ -54,7 +61,11 @@ cdef struct CPlannedRule:
     uint32_t limit_count
     # Else requests that meet it go up.
     bint fit
+    # A store counts; not fit.
+    bint strict
     uint64_t counts[3]
+    # Of those that the store decided.
+    uint64_t store_counts[3]
 
 
 cdef struct CPlan:
@@ -72,6 +83,16 @@ cdef struct CView:
     COverridden overridden
 
 
+cdef struct CFinder:
+    const CView *view
+    const rls_request *request
+    CText domain
+    # Of its rules; NULL: there are none.
+    const CNode *root
+    # Whether some of its descriptors may have them.
+    bint overrides
+
+
 cdef struct CAsked:
     # Of each descriptor; NULL: it met none.
     CPlannedRule *rules[RLS_DESCRIPTORS]
@@ -83,12 +104,13 @@ cdef struct CAsked:
 cdef class Plan:
     cdef CPlan plan
     cdef CPlannedLimit *limits
-    cdef uint32_t pinned
+    cdef uint32_t filled
     cdef RuleTree tree
     cdef Table table
     cdef bytes texts
 
     cdef int _fill(self, list rules, int64_t now_us) except -1
+    cdef int _fill_limit(self, CPlannedLimit *limit, object one, bint strict, int64_t now_us) except -1
 
 
 cdef inline hash128_t counter_of(
@@ -104,42 +126,60 @@ cdef inline hash128_t counter_of(
     return digest
 
 
+cdef inline CFinder finder_of(const CView *view, const rls_request *request) noexcept nogil:
+    cdef CFinder finder
+    finder.view = view
+    finder.request = request
+    finder.domain = CText(request.domain.start, request.domain.size)
+    finder.root = root_of(view.plan.tree, finder.domain)
+    finder.overrides = view.overridden.domains != NULL and root_of(view.overridden.domains, finder.domain) != NULL
+    return finder
+
+
+cdef inline bint find_planned(
+    const CFinder *finder, uint32_t index, CEntryTexts *entries, CText *counted, CPlannedRule **rule
+) noexcept nogil:
+    """Finds the rule of a descriptor (NULL: it meets none), and its texts. False: others decide on it."""
+    cdef const rls_request *request = finder.request
+    cdef const rls_descriptor *descriptor = request.descriptor + index
+    cdef const CView *view = finder.view
+    cdef uint32_t number, first = descriptor.first_entry
+    cdef int32_t found = -1
+    for number in range(descriptor.entries):
+        entries[number].key = CText(request.entry[first + number].key.start, request.entry[first + number].key.size)
+        entries[number].value = CText(
+            request.entry[first + number].value.start, request.entry[first + number].value.size
+        )
+    if finder.overrides and is_overridden(&view.overridden, finder.domain, entries, descriptor.entries):
+        return False
+    if finder.root != NULL:
+        found = find_below(view.plan.tree, finder.root, entries, descriptor.entries, counted)
+    rule[0] = view.plan.rules + found if found >= 0 else NULL
+    return True
+
+
 cdef inline bint ask(
     const CView *view, const CTable *table, const rls_request *request, CAsked *asked
 ) noexcept nogil:
     """Finds the rules of a request, and what to ask the table. False: it goes up."""
-    cdef const CRuleTree *tree = view.plan.tree
-    cdef CText domain = CText(request.domain.start, request.domain.size)
     cdef const rls_descriptor *descriptor
     cdef const CPlannedLimit *limit
     cdef CPlannedRule *rule
     cdef CQuestion *question
     cdef CEntryTexts entries[RLS_ENTRIES]
     cdef CText counted[RLS_ENTRIES]
-    cdef const CNode *root
-    cdef int32_t found
-    cdef uint32_t index, number, first
-    cdef bint overrides = view.overridden.domains != NULL and root_of(view.overridden.domains, domain) != NULL
+    cdef CFinder finder = finder_of(view, request)
+    cdef uint32_t index, number
     asked.count = 0
-    root = root_of(tree, domain)
     for index in range(request.descriptors):
         descriptor = request.descriptor + index
-        first = descriptor.first_entry
-        for number in range(descriptor.entries):
-            entries[number].key = CText(request.entry[first + number].key.start, request.entry[first + number].key.size)
-            entries[number].value = CText(
-                request.entry[first + number].value.start, request.entry[first + number].value.size
-            )
-        if overrides and is_overridden(&view.overridden, domain, entries, descriptor.entries):
-            return False
-        found = find_below(tree, root, entries, descriptor.entries, counted) if root != NULL else -1
-        if found < 0:
-            asked.rules[index] = NULL
-            continue
-        rule = view.plan.rules + found
-        if not rule.fit or asked.count + rule.limit_count > QUESTIONS:
+        if not find_planned(&finder, index, entries, counted, &rule):
             return False
         asked.rules[index] = rule
+        if rule == NULL:
+            continue
+        if not rule.fit or asked.count + rule.limit_count > QUESTIONS:
+            return False
         for number in range(rule.limit_count):
             limit = rule.limits + number
             question = asked.questions + asked.count
@@ -213,21 +253,32 @@ cdef inline void count_status(CPlan *plan, CPlannedRule *rule, const rls_status 
         outcome = SHADOW_REFUSED if status.allowed else REFUSED
     if rule == NULL:
         rule = plan.rules + plan.rule_count
-    count_add(&rule.counts[<int> outcome], 1)
+    if rule.strict and status.limited:
+        count_add(&rule.store_counts[<int> outcome], 1)
+    else:
+        count_add(&rule.counts[<int> outcome], 1)
 
 
 cdef inline uint32_t decide(
     CPlan *plan, CTable *table, const rls_request *request, CAsked *asked, int64_t now_us, rls_answer *answer
 ) noexcept nogil:
     """Decides on what was asked, charges it and counts it. A bit for each descriptor that refused, if the request was."""
+    cdef bint admitted = decide_request(table, asked.questions, asked.count, now_us, CElsewhere(0, 0, False))
+    return tell_all(plan, request.descriptors, asked, admitted, answer)
+
+
+cdef inline uint32_t tell_all(
+    CPlan *plan, uint32_t descriptors, CAsked *asked, bint admitted, rls_answer *answer
+) noexcept nogil:
+    """Puts together what was decided, and counts it. A bit for each descriptor that refused, if the request was."""
     cdef rls_status *status
     cdef CPlannedRule *rule
     cdef CQuestion *question
     cdef Py_ssize_t tightest, following = 0
     cdef uint32_t index, refused = 0
-    answer.allowed = decide_request(table, asked.questions, asked.count, now_us, CElsewhere(0, 0, False))
-    answer.statuses = request.descriptors
-    for index in range(request.descriptors):
+    answer.allowed = admitted
+    answer.statuses = descriptors
+    for index in range(descriptors):
         rule = asked.rules[index]
         status = answer.status + index
         status.rule = NULL if rule == NULL else &rule.told

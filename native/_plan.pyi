@@ -17,8 +17,10 @@ class Plan:
     @property
     def serial(self) -> int:
         """No two plans of a process have the same."""
-    def take_counts(self) -> list[tuple[int, int, int, int]]:
+    def take_counts(self, store: bool = False) -> list[tuple[int, int, int, int]]:
         """Descriptors that were allowed, refused and refused in shadow mode since the last time, by number of rule.
+
+        Those that were decided here, or by the store.
 
         The number behind the last rule's is for those that met none.
         """

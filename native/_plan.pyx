@@ -9,6 +9,13 @@ from libc.stdlib cimport calloc, free
 from native._rls cimport rls_text
 from native._rules cimport RuleTree
 from native._table cimport Table
+from native._tree cimport CText
+
+from native.limits import Algorithm
+
+# As the script in the store has them: `waypost.adapters.redis_script`.
+cdef dict ALGORITHMS = {Algorithm.FIXED_WINDOW: 0, Algorithm.SLIDING_WINDOW: 1, Algorithm.TOKEN_BUCKET: 2}
+cdef object LARGEST = 2**53 - 1
 
 
 cdef enum:
@@ -59,11 +66,13 @@ cdef class Plan:
         cdef list texts = []
         cdef CPlannedRule *own
         cdef CPlannedLimit *limit
+        cdef rls_text key
         cdef const char *at
         cdef size_t number
         for rule in rules:
             if rule is not None:
                 texts += (rule.place.encode(), rule.name.encode(), rule.quoted.encode())
+                texts += (limit.key for limit in rule.limits)
         self.texts = b"".join(texts)
         at = PyBytes_AS_STRING(self.texts)
         following = iter(texts)
@@ -80,24 +89,41 @@ cdef class Plan:
             at = put_text(&own.told.quoted, at, next(following))
             own.told.shadow_mode = rule.shadow_mode
             own.told.quota_mode = rule.quota_mode
-            own.limits = self.limits + self.pinned
+            own.limits = self.limits + self.filled
             own.limit_count = len(rule.limits)
             for one in rule.limits:
-                limit = self.limits + self.pinned
-                limit.requests = one.limit.limit
-                limit.window_us = one.limit.window_us
-                limit.mode = one.mode
-                limit.unit = one.unit
-                self.table.registry.pin(one.identity, one.limit, now_us, &limit.rule, &limit.limit)
-                self.pinned += 1
-                limit.digest = self.table.table.rules[limit.rule].digest
-            own.fit = True
+                limit = self.limits + self.filled
+                at = put_text(&key, at, next(following))
+                limit.key = CText(key.start, key.size)
+                self._fill_limit(limit, one, rule.strict, now_us)
+                self.filled += 1
+            own.strict = rule.strict
+            own.fit = not rule.strict
+        return 0
+
+    cdef int _fill_limit(self, CPlannedLimit *limit, object one, bint strict, int64_t now_us) except -1:
+        cdef object told = one.limit
+        limit.requests = told.limit
+        limit.window_us = told.window_us
+        limit.mode = one.mode
+        limit.unit = one.unit
+        if strict:
+            limit.room = one.room
+            limit.numbers[0] = ALGORITHMS[told.algorithm]
+            limit.numbers[1] = min(told.limit, LARGEST)
+            limit.numbers[2] = min(told.window_us, LARGEST)
+            limit.numbers[3] = min(told.capacity, LARGEST)
+            return 0
+        self.table.registry.pin(one.identity, told, now_us, &limit.rule, &limit.limit)
+        limit.pinned = True
+        limit.digest = self.table.table.rules[limit.rule].digest
         return 0
 
     def __dealloc__(self):
         cdef uint32_t index
-        for index in range(self.pinned):
-            self.table.registry.unpin(self.limits[index].rule, self.limits[index].limit)
+        for index in range(self.filled):
+            if self.limits[index].pinned:
+                self.table.registry.unpin(self.limits[index].rule, self.limits[index].limit)
         free(self.limits)
         free(self.plan.rules)
 
@@ -105,16 +131,16 @@ cdef class Plan:
     def serial(self):
         return self.plan.serial
 
-    def take_counts(self):
+    def take_counts(self, bint store=False):
         cdef list found = []
         cdef uint64_t counts[3]
-        cdef CPlannedRule *rule
+        cdef uint64_t *kept
         cdef uint32_t number
         cdef int outcome
         for number in range(self.plan.rule_count + 1):
-            rule = self.plan.rules + number
+            kept = &self.plan.rules[number].store_counts[0] if store else &self.plan.rules[number].counts[0]
             for outcome in range(<int> OUTCOMES):
-                counts[outcome] = count_take(&rule.counts[outcome])
+                counts[outcome] = count_take(kept + outcome)
             if counts[0] or counts[1] or counts[2]:
                 found.append((number, counts[0], counts[1], counts[2]))
         return found

@@ -102,6 +102,6 @@ cdef class Server:
     # Of the calls that were taken: how long each has waited for that.
     cdef uint64_t taken
     cdef uint64_t waited_ns
-    cdef uint64_t waits[16]
+    cdef uint64_t waits[H2_BUCKETS + 1]
     cdef void _took(self, uint64_t waited_ns) noexcept
     cdef int handle(self, bytes path, h2_handler handler, void *state, object owner) except -1

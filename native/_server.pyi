@@ -37,7 +37,7 @@ class Server:
     def up_fd(self) -> int:
         """Readable when there are calls to take."""
     def start(self, listener: int) -> None:
-        """Serves connections of a listening, non-blocking socket, which stays the caller's. Raises `OSError`."""
+        """Serves connections of a listening, non-blocking socket, which stays the caller's; once. Raises `OSError`."""
     def drain(self) -> None:
         """Accepts no more connections, and asks clients to go when their calls are done."""
     def stop(self) -> None:

@@ -42,6 +42,8 @@ cdef int pack(h2_buffer *buffer, object fields) except -1:
     return 0
 
 
+# A collector that cleared it first would free its server before it is ended.
+@cython.no_gc_clear
 cdef class Call:
     """A unary call that went up. It must be ended, once; one that nobody ends is INTERNAL to its caller."""
 
@@ -62,7 +64,7 @@ cdef class Call:
     def __init__(self):
         raise TypeError("calls come from Server.take")
 
-    def end(self, int status, str message="", initial=(), trailing=(), bytes body=b""):
+    def end(self, int status, str message not None="", initial=(), trailing=(), bytes body not None=b""):
         """Ends the call: `status` by number, metadata as it arrives; sent by `Server.flush`."""
         cdef h2_answer answer
         cdef h2_buffer first, last
@@ -156,8 +158,10 @@ cdef class Server:
         return 0
 
     def start(self, int listener):
-        """Serves connections of a listening, non-blocking socket, which stays the caller's. Raises `OSError`."""
+        """Serves connections of a listening, non-blocking socket, which stays the caller's; once. Raises `OSError`."""
         cdef int error
+        if self.started:
+            raise RuntimeError("the server has started")
         with nogil:
             error = h2_server_start(self.server, listener)
         if error:

@@ -17,6 +17,10 @@ class PlannedLimit(NamedTuple):
     mode: Mode
     unit: int
     """Of Envoy's enum, by the window."""
+    key: bytes = b""
+    """Where a store counts: how the keys of its counters begin, which the request's texts follow."""
+    room: int = 0
+    """Bytes of such texts, with their lengths, that a key has room for."""
 
 
 class PlannedRule(NamedTuple):
@@ -31,6 +35,8 @@ class PlannedRule(NamedTuple):
     quota_mode: bool
     limits: tuple[PlannedLimit, ...]
     """None: it is unlimited."""
+    strict: bool = False
+    """A store counts: threads leave it to who can ask that (`native._strict`)."""
 
 
 class Event(NamedTuple):

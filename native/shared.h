@@ -36,10 +36,10 @@ static inline void place_leave(int *taken) {
     __atomic_store_n(taken, 0, __ATOMIC_RELEASE);
 }
 
-/* A number by which threads rarely meet at one place: of their stacks, which lie megabytes and a page apart. */
+/* A number by which threads rarely meet at one place: of their stacks, which lie megabytes and a page apart. What is
+   declared for each thread would not do: of a module that is loaded late it lies at one place of each thread's heap. */
 static inline size_t thread_hint(void) {
-    static __thread char own;
-    return (size_t)((uintptr_t)&own >> 12);
+    return (size_t)((uintptr_t)__builtin_frame_address(0) >> 12);
 }
 
 /* Counts while the machine sleeps too, where the system has such a clock. */

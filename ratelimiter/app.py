@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -32,11 +33,10 @@ from waypost.adapters.access import access_control
 from waypost.adapters.overrides import followed_overrides
 from waypost.adapters.redis_counters import RedisCounters
 from waypost.clock import ServerClock, SteadyClock
-from waypost.ports import CounterStore
 from waypost.rpc import tracing
 from waypost.rpc.access import Limits
 from waypost.rpc.health import Check
-from waypost.rpc.methods import MessageCap
+from waypost.rpc.methods import MessageCap, Shortcut
 from waypost.rpc.process import CompiledHandlers, Service, serve
 from waypost.rpc.told_limits import ToldLimits
 from waypost.settings import BadSettings
@@ -58,6 +58,13 @@ MESSAGE_CAPS = {
     # As the edge has it for batches.
     f"{service.NAME}/BatchCheck": MessageCap(3 * 1024 * 1024, MAX_BATCH, "requests"),
 }
+
+
+class Store(NamedTuple):
+    """Where strict limits are counted, and the same with its decisions timed."""
+
+    redis: RedisCounters
+    observed: ObservedStore
 
 
 async def run(settings: Settings) -> None:
@@ -82,7 +89,7 @@ async def run(settings: Settings) -> None:
             rules.book,
             table,
             clock_us,
-            store,
+            None if store is None else store.observed,
             overrides,
             shadow_mode=settings.limits_shadow_mode,
             listeners=[decisions.on_decision, offenders.on_decision],
@@ -90,9 +97,16 @@ async def run(settings: Settings) -> None:
         compiled: CompiledChecks | None = None
         if native.HOT_PORT and settings.hot_ports:
             compiled = compiled_checks(
-                settings, rules, table, clock_us, decisions, offenders, metrics, overrides, shared=store is not None
+                settings, rules, table, clock_us, decisions, offenders, metrics, overrides, store
             )
         own = ToldLimits(OwnLimiter(checker))
+        rate_limits = RateLimitService(checker, rules.book, own, followed.store)
+        envoy_rate_limits = EnvoyRateLimitService(
+            checker,
+            headers=settings.response_headers,
+            metadata=settings.dynamic_metadata,
+            shadow_mode=settings.limits_shadow_mode,
+        )
         await serve(
             Service(
                 name="ratelimiter",
@@ -101,23 +115,19 @@ async def run(settings: Settings) -> None:
                 hot_port=settings.hot_port,
                 metrics_port=settings.metrics_port,
                 servicers=[
-                    RateLimitService(checker, rules.book, own, followed.store),
-                    EnvoyRateLimitService(
-                        checker,
-                        headers=settings.response_headers,
-                        metadata=settings.dynamic_metadata,
-                        shadow_mode=settings.limits_shadow_mode,
-                    ),
+                    rate_limits,
+                    envoy_rate_limits,
                     LimitOverrideService(OverrideHandlers(followed.store, clock)),
                 ],
                 gate=[control.gate, Limits(own, POLICIES, edge_only=True)],
                 message_caps=MESSAGE_CAPS,
                 sampled=dict.fromkeys(OFTEN, settings.log_every),
                 compiled=None if compiled is None else handlers_of(compiled, settings),
+                shortcuts=shortcuts_of(compiled, store, rate_limits, envoy_rate_limits, settings),
                 metrics=metrics,
                 checks=[
                     rules.check,
-                    *([] if store is None else [Check("redis", store.check, required=False)]),
+                    *([] if store is None else [Check("redis", store.observed.check, required=False)]),
                     *control.checks,
                     *followed.checks,
                 ],
@@ -138,8 +148,7 @@ def compiled_checks(
     offenders: Offenders,
     metrics: Metrics,
     overrides: LiveOverrides,
-    *,
-    shared: bool,
+    store: Store | None,
 ) -> CompiledChecks:
     """The compiled handlers, which follow the rules and overrides and answer as the servicers do."""
     from ratelimiter.compiled import CompiledChecks, CompiledOptions
@@ -153,12 +162,13 @@ def compiled_checks(
         metrics.registry,
         overrides=overrides,
         options=CompiledOptions(
-            shared=shared,
+            shared=store is not None,
             headers=settings.response_headers,
             shadow_mode=settings.limits_shadow_mode,
             log_every=settings.log_every,
             traced=tracing.enabled(),
         ),
+        key_beginning=None if store is None else store.redis.key_beginning,
     )
     rules.follow(compiled.prepare)
     return compiled
@@ -169,7 +179,29 @@ def handlers_of(compiled: CompiledChecks, settings: Settings) -> CompiledHandler
     return CompiledHandlers(partial(compiled.register, envoy=not settings.dynamic_metadata), compiled.pass_up)
 
 
-async def counter_store(stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry) -> CounterStore | None:
+def shortcuts_of(
+    compiled: CompiledChecks | None,
+    store: Store | None,
+    rate_limits: RateLimitService,
+    envoy_rate_limits: EnvoyRateLimitService,
+    settings: Settings,
+) -> Mapping[str, Shortcut]:
+    """What answers strict limits with half of the work in compiled code."""
+    if compiled is None or store is None:
+        return {}
+    from ratelimiter.store_answers import StoreAnswers
+
+    answers = StoreAnswers(
+        compiled,
+        store.redis,
+        store.observed.observe,
+        check_without_store=rate_limits.without_store,
+        envoy_without_store=envoy_rate_limits.without_store,
+    )
+    return answers.shortcuts(envoy=not settings.dynamic_metadata)
+
+
+async def counter_store(stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry) -> Store | None:
     """Where strict limits are counted, for as long as `stack` lasts; None: in this process. Raises `BadSettings`."""
     url = settings.redis_url.get_secret_value()
     if not url:
@@ -179,7 +211,7 @@ async def counter_store(stack: AsyncExitStack, settings: Settings, registry: Col
     except ValueError as error:
         raise BadSettings([f"WAYPOST_REDIS_URL {error}"]) from None
     registry.register(DoubtMetrics(lambda: redis.doubts))
-    return ObservedStore(await stack.enter_async_context(redis), registry)
+    return Store(await stack.enter_async_context(redis), ObservedStore(redis, registry))
 
 
 def say_what_runs(settings: Settings) -> None:

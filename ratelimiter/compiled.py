@@ -1,7 +1,8 @@
 """Rate limits by the compiled handlers: what they decide by, and what their decisions tell metrics, log and operators.
 
-They take what is decided in this process by plain rules, and pass the rest up to the servicers: rules that the store
-counts, rules whose metrics name values of requests, rules that replace others, descriptors with overrides, and what
+They take what is decided in this process by plain rules, and pass the rest up: what the store counts to who asks that
+(`ratelimiter.store_answers`), the rest to the servicers: requests that meet rules of both kinds, rules whose metrics
+name values of requests, rules that replace others, descriptors with overrides, and what
 `native._answering` finds unusual. Counters are those of the same table, the clock is the same one.
 """
 
@@ -27,7 +28,7 @@ from ratelimiter import envoy_service, service
 from ratelimiter.asking import mode_of
 from ratelimiter.convert import from_check_request
 from ratelimiter.envoy_convert import from_rate_limit_request, unit_of
-from ratelimiter.metrics import ALLOWED, LOCAL, NO_RULE, REFUSED, SHADOW_REFUSED, DecisionMetrics
+from ratelimiter.metrics import ALLOWED, LOCAL, NO_RULE, REFUSED, SHADOW_REFUSED, STORE, DecisionMetrics
 from ratelimiter.offenders import Offenders
 from ratelimiter.overrides.live import LiveOverrides
 from ratelimiter.requests import LimitRequest
@@ -49,6 +50,10 @@ ENVOY, CHECK = 0, 1
 METHODS = (envoy_service.METHOD, f"{service.NAME}/Check")
 
 
+KeyBeginning = Callable[[str, tuple[str, ...]], tuple[bytes, int]]
+"""How the keys of a rule's counters in the store begin, by its domain and identity, and what they have room for."""
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledOptions:
     """How the servicers answer, which the compiled handlers answer alike.
@@ -67,7 +72,8 @@ class CompiledOptions:
 class CompiledChecks:
     """Keeps the compiled handlers up with `book` and `overrides`, and hears what they did.
 
-    All but `prepare` is for the thread of the event loop.
+    All but `prepare` is for the thread of the event loop. `key_beginning`: of the store that counts strict limits,
+    where compiled code is to ask that, too.
     """
 
     def __init__(
@@ -81,8 +87,10 @@ class CompiledChecks:
         *,
         overrides: LiveOverrides | None = None,
         options: CompiledOptions = CompiledOptions(),
+        key_beginning: KeyBeginning | None = None,
     ) -> None:
         self._table = table
+        self._key_beginning = key_beginning
         self._clock = clock
         self._metrics = metrics
         self._offenders = offenders
@@ -148,9 +156,13 @@ class CompiledChecks:
             plan, rules = self._read.pop(serial)
             self._count(plan, rules)
 
+    def count_offenders(self, envoy: bool, message: bytes, serial: int, refused: int) -> None:
+        """Counts the descriptors, a bit for each, that have refused a request, by the plan with this number."""
+        _, rules = self._read[serial]
+        self._count_refused(_request(ENVOY if envoy else CHECK, message), refused, rules, 1)
+
     def _planned(self, rules: Rules) -> Plan:
-        options = self._options
-        planned = (_planned(one, options.shared, options.shadow_mode) for one in rules.numbered)
+        planned = (_planned(one, self._options, self._key_beginning) for one in rules.numbered)
         return Plan(self._table, rules.tree, planned, self._clock())
 
     def _put_in_force(self, rules: Rules, plan: Plan) -> None:
@@ -180,9 +192,11 @@ class CompiledChecks:
 
     def _count_offenders(self, event: Event, hits: int) -> None:
         _, rules = self._read[event.serial]
-        request = _request(event)
+        self._count_refused(_request(event.method, event.message), event.refused, rules, hits)
+
+    def _count_refused(self, request: LimitRequest, refused: int, rules: Rules, hits: int) -> None:
         for index, descriptor in enumerate(request.descriptors):
-            if event.refused >> index & 1:
+            if refused >> index & 1:
                 match = rules.match(request.domain, descriptor.entries)
                 if match is not None:
                     self._offenders.add(match, hits=hits)
@@ -192,32 +206,35 @@ class CompiledChecks:
             self._count(plan, rules)
 
     def _count(self, plan: Plan, rules: Rules) -> None:
-        for number, *counts in plan.take_counts():
-            place = rules.numbered[number].rule.place if number < len(rules.numbered) else NO_RULE
-            for decision, count in zip((ALLOWED, REFUSED, SHADOW_REFUSED), counts, strict=True):
-                if count:
-                    self._metrics.add(place, decision, LOCAL, count)
+        for mode, store in ((LOCAL, False), (STORE, True)):
+            for number, *counts in plan.take_counts(store):
+                place = rules.numbered[number].rule.place if number < len(rules.numbered) else NO_RULE
+                for decision, count in zip((ALLOWED, REFUSED, SHADOW_REFUSED), counts, strict=True):
+                    if count:
+                        self._metrics.add(place, decision, mode, count)
 
 
-def _planned(numbered: Numbered, shared: bool, shadow_mode: bool) -> PlannedRule | None:
+def _planned(numbered: Numbered, options: CompiledOptions, key_beginning: KeyBeginning | None) -> PlannedRule | None:
     """None: the servicers decide by this rule."""
     rule = numbered.rule
-    strict = shared and any(limit.consistency is Consistency.STRICT for limit in rule.limits)
+    strict = options.shared and any(limit.consistency is Consistency.STRICT for limit in rule.limits)
     # Rules that it replaces need no mark of their own: they count wherever this one does not stand beside them.
-    if numbered.names_values or rule.replaces or strict:
+    if numbered.names_values or rule.replaces or (strict and key_beginning is None):
         return None
-    limits = (
-        PlannedLimit(one.identity, one.limit, mode_of(rule, one, shadow_mode), unit_of(one.limit.window_us))
-        for one in rule.limits
-    )
+    limits = []
+    for one in rule.limits:
+        # The first of a rule's names is its domain's.
+        key, room = key_beginning(one.identity[0], one.identity) if strict and key_beginning else (b"", 0)
+        mode, unit = mode_of(rule, one, options.shadow_mode), unit_of(one.limit.window_us)
+        limits.append(PlannedLimit(one.identity, one.limit, mode, unit, key, room))
     name = quoted(rule.name or rule.place)
-    return PlannedRule(rule.place, rule.name, name, rule.shadow_mode, rule.quota_mode, tuple(limits))
+    return PlannedRule(rule.place, rule.name, name, rule.shadow_mode, rule.quota_mode, tuple(limits), strict)
 
 
-def _request(event: Event) -> LimitRequest:
-    if event.method == ENVOY:
-        return from_rate_limit_request(rls_pb2.RateLimitRequest.FromString(event.message))
-    return from_check_request(pb.CheckRequest.FromString(event.message))
+def _request(method: int, message: bytes) -> LimitRequest:
+    if method == ENVOY:
+        return from_rate_limit_request(rls_pb2.RateLimitRequest.FromString(message))
+    return from_check_request(pb.CheckRequest.FromString(message))
 
 
 def _record(event: Event) -> chain.CallRecord:

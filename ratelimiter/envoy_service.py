@@ -11,6 +11,7 @@ from ratelimiter.envoy_convert import from_rate_limit_request, to_metadata, to_r
 from ratelimiter.handlers import Checker
 from ratelimiter.headers import response_headers
 from ratelimiter.requests import NO_DESCRIPTORS, NO_DOMAIN
+from ratelimiter.results import CheckResult
 from waypost.errors import InvalidFields, UnknownMethod
 from waypost.rpc.access import EDGE_HEADER
 
@@ -43,6 +44,15 @@ class EnvoyRateLimitService(pb_grpc.RateLimitServiceServicer):  # type: ignore[m
             result = await self._checker.check(from_rate_limit_request(request))
         except InvalidFields as error:
             raise _as_the_reference_says(error) from None
+        return self._told(request, result)
+
+    async def without_store(self, message: bytes) -> bytes:
+        """The answer, on the wire, to a request for which the store has been asked, and has not answered."""
+        request = pb.RateLimitRequest.FromString(message)
+        result = await self._checker.check_without_store(from_rate_limit_request(request))
+        return bytes(self._told(request, result).SerializeToString())
+
+    def _told(self, request: pb.RateLimitRequest, result: CheckResult) -> pb.RateLimitResponse:
         headers = response_headers(result, shadow_mode=self._shadow_mode) if self._headers else []
         metadata = to_metadata(request, result) if self._metadata else {}
         if result.degraded:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Protocol, TypeVar
 
 from native import Table
-from native.request import Mode, admits, is_admitted
+from native.request import Elsewhere, Mode, Question, Verdict, admits, is_admitted
 from ratelimiter.asking import Asked, NoOverrides, Overrides, ask, match_all
 from ratelimiter.fallback import without_store
 from ratelimiter.mixed import LocalPart, joined
@@ -70,6 +70,11 @@ class Checker:
         validate(request)
         return await self._decide(request, *self._ask(request))
 
+    async def check_without_store(self, request: LimitRequest) -> CheckResult:
+        """`check` of a request for which the store has been asked, and has not answered."""
+        validate(request)
+        return await self._decide(request, *self._ask(request), away=True)
+
     async def check_all(self, requests: Sequence[LimitRequest]) -> list[CheckResult]:
         """Checks one request after the other. Raises `InvalidFields` if any is bad, and then counts none."""
         await _validate_all(requests)
@@ -120,10 +125,10 @@ class Checker:
         return forgotten
 
     async def _decide(
-        self, request: LimitRequest, matches: Sequence[Match | None], asked: Sequence[Asked]
+        self, request: LimitRequest, matches: Sequence[Match | None], asked: Sequence[Asked], *, away: bool = False
     ) -> CheckResult:
         if any(one.strict for one in asked):
-            checked = await self._check_shared(request, matches, asked)
+            checked = await self._check_shared(request, matches, asked, away=away)
         else:
             verdict = self._table.decide([one.question for one in asked], self._clock_us())
             checked = result(matches, asked, verdict.decisions, verdict.admitted, degraded=False)
@@ -152,24 +157,28 @@ class Checker:
         return self._store
 
     async def _check_shared(
-        self, request: LimitRequest, matches: Sequence[Match | None], asked: Sequence[Asked]
+        self, request: LimitRequest, matches: Sequence[Match | None], asked: Sequence[Asked], *, away: bool
     ) -> CheckResult:
         here, there = _split(asked)
         local = LocalPart(self._table, self._clock_us, [asked[index].question for index in here])
         strict = [asked[index] for index in there]
         # Charged before the store is asked, so that nobody else is admitted on the same.
         told = local.charge(quota_elsewhere=any(one.question.mode & Mode.QUOTA for one in strict))
-        degraded = False
-        try:
-            verdict = await self._shared.decide(request.domain, [one.question for one in strict], told)
-        except StoreUnavailable:
-            degraded = True
+        verdict = None if away else await self._verdict(request.domain, [one.question for one in strict], told)
+        degraded = verdict is None
+        if verdict is None:
             verdict = without_store(
                 strict, told, lambda questions, others: self._table.decide(questions, self._clock_us(), others)
             )
         decisions = joined(len(asked), here, local.settle(admitted=verdict.admitted))
         decisions = joined(len(asked), there, verdict.decisions, decisions)
         return result(matches, asked, decisions, verdict.admitted, degraded)
+
+    async def _verdict(self, domain: str, questions: Sequence[Question], told: Elsewhere) -> Verdict | None:
+        try:
+            return await self._shared.decide(domain, questions, told)
+        except StoreUnavailable:
+            return None
 
 
 class _Described(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -26,11 +27,13 @@ OTHER = "other"
 NO_RULE = "none"
 
 ALLOWED, REFUSED, SHADOW_REFUSED = "allowed", "refused", "shadow_refused"
-LOCAL = "local"
+LOCAL, STORE = "local", "redis"
 
 # Seconds: from a store on the same machine to one that is given up.
 STORE_BUCKETS = (0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1)
 
+
+T = TypeVar("T")
 
 SAY_SECONDS = 60.0
 """At most so often the log says why the store fails."""
@@ -114,7 +117,7 @@ def _decision_of(status: DescriptorStatus) -> str:
 def _mode_of(status: DescriptorStatus) -> str:
     if status.degraded:
         return "degraded"
-    return "redis" if status.strict else LOCAL
+    return STORE if status.strict else LOCAL
 
 
 class ObservedStore:
@@ -135,15 +138,19 @@ class ObservedStore:
 
     async def decide(self, domain: str, questions: Sequence[Question], elsewhere: Elsewhere = NOWHERE) -> Verdict:
         """As the store does."""
+        return await self.observe(self._store.decide(domain, questions, elsewhere))
+
+    async def observe(self, deciding: Awaitable[T]) -> T:
+        """Waits for a decision of the store, and times it."""
         started = time.perf_counter()
         try:
-            verdict = await self._store.decide(domain, questions, elsewhere)
+            decided = await deciding
         except StoreUnavailable as error:
             self._failed.observe(time.perf_counter() - started)
             self._say(error.reason)
             raise
         self._done.observe(time.perf_counter() - started)
-        return verdict
+        return decided
 
     def _say(self, reason: str) -> None:
         # A store that is there may still fail, by what it is or is not allowed: health does not see all of that.

@@ -52,6 +52,11 @@ class RateLimitService(pb_grpc.RateLimitServiceServicer):
             _keep_out([(asked, "domain")])
         return convert.to_check_response(await self._checker.check(asked))
 
+    async def without_store(self, message: bytes) -> bytes:
+        """The answer of `Check`, on the wire, to one inside the mesh whose request the store has not answered."""
+        request = convert.from_check_request(pb.CheckRequest.FromString(message))
+        return convert.to_check_response(await self._checker.check_without_store(request)).SerializeToString()
+
     async def BatchCheck(self, request: pb.BatchCheckRequest, context: Any) -> pb.BatchCheckResponse:
         """Decides on each request in turn. Raises `InvalidFields` as `Check` does, `RateLimited`: none counts."""
         asked: list[LimitRequest] = []

@@ -32,7 +32,7 @@ class Settings(RuleSettings, TokenSettings, HotPortSettings):
 
     control_port: Port = setting("WAYPOST_RATELIMITER_CONTROL_PORT", 50052, "gRPC port of the rate limiter.")
     hot_port: Port = setting(
-        "WAYPOST_RATELIMITER_HOT_PORT", 50062, "Compiled gRPC port of the rate limiter, for unary calls."
+        "WAYPOST_RATELIMITER_HOT_PORT", 50062, "Hot port of the rate limiter: unary gRPC calls, compiled to the socket."
     )
     metrics_port: Port = setting(
         "WAYPOST_RATELIMITER_METRICS_PORT", 9102, "HTTP port of the rate limiter's health and metrics."

@@ -11,6 +11,9 @@ enum { OK = 0, RESOURCE_EXHAUSTED = 8, UNIMPLEMENTED = 12, INTERNAL = 13 };
 /* Fields are read on, so that the tables of both sides stay the same, up to so many times what is taken of them. */
 #define MOST_READ 8
 
+/* So many calls are asked to make room for another. */
+#define MOST_LOOKED_AT 1024
+
 static const char full[] = "the server holds as much as it may; try again in a moment";
 
 static int is(h2_slice text, const char *other) {
@@ -21,6 +24,7 @@ static int is(h2_slice text, const char *other) {
 static void refuse_with(h2_call *call, int status, const char *message, h2_slice trailing) {
   if (call->state != H2_ARRIVING) return;
   H2_COUNT(call->loop->counts.refused, 1);
+  h2_call_forget(call);
   h2_answer answer = {.status = status, .message = h2_text(message), .trailing = trailing};
   h2_call_keep(call, &answer);
   h2_call_answer(call);
@@ -28,6 +32,25 @@ static void refuse_with(h2_call *call, int status, const char *message, h2_slice
 
 static void refuse(h2_call *call, int status, const char *message) {
   refuse_with(call, status, message, (h2_slice){NULL, 0});
+}
+
+/* Counts bytes that a call holds; 0 if that is too much for the server. Before that those give way whose callers have
+ * kept us waiting longest: what is sent whole must not be refused for what never will be. */
+static int hold(h2_call *call, size_t bytes) {
+  h2_server *server = call->server;
+  h2_timers *arriving = &call->loop->arriving;
+  if (h2_call_hold(call, bytes)) return 1;
+  h2_timer *timer = arriving->head.after;
+  for (int looked = 0; looked < MOST_LOOKED_AT && timer != &arriving->head && timer != &call->timer; looked++) {
+    h2_call *other = H2_OF(h2_call, timer, timer);
+    timer = timer->after;
+    /* It cannot be answered within its fields. */
+    if (!other->has_fields) continue;
+    h2_count_cap(call->loop, H2_CAP_WAITING);
+    refuse(other, RESOURCE_EXHAUSTED, full);
+    if (atomic_load_explicit(&server->waiting, memory_order_relaxed) <= server->config.max_waiting_bytes) return 1;
+  }
+  return 0;
 }
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user) {
@@ -175,7 +198,7 @@ static void on_fields(h2_call *call) {
     H2_COUNT(call->loop->counts.refused, 1);
     call->status = call->post ? -415 : -405;
     h2_call_answer(call);
-  } else if (!h2_call_hold(call, call->path.length + call->fields.length)) {
+  } else if (!hold(call, call->path.length + call->fields.length)) {
     h2_count_cap(call->loop, H2_CAP_WAITING);
     refuse(call, RESOURCE_EXHAUSTED, full);
   } else if (call->path.failed || call->fields.failed) {
@@ -229,7 +252,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, cons
   }
   size_t rest = call->message_length - call->message.length;
   if (length > rest) length = rest;
-  if (!h2_call_hold(call, length)) {
+  if (!hold(call, length)) {
     h2_count_cap(call->loop, H2_CAP_WAITING);
     refuse(call, RESOURCE_EXHAUSTED, full);
     return 0;

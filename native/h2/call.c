@@ -10,6 +10,7 @@ enum { OK = 0, UNKNOWN = 2, RESOURCE_EXHAUSTED = 8, INTERNAL = 13 };
 
 /* What the library keeps of a stream beside us, about. */
 #define STREAM_BYTES 512
+#define OWN_BYTES (sizeof(h2_call) + STREAM_BYTES)
 
 /* A loop keeps so many calls for others, each of its buffers no larger than this. */
 #if defined(MOST_SPARE) /* the build says how many */
@@ -51,7 +52,7 @@ h2_call *h2_call_new(h2_connection *connection, int32_t stream) {
   call->arrived_ns = h2_now_ns();
   atomic_init(&call->references, 1);
   memcpy(call->peer, connection->peer, sizeof call->peer);
-  h2_call_hold(call, sizeof *call + STREAM_BYTES);
+  h2_call_hold(call, OWN_BYTES);
   return call;
 }
 
@@ -103,13 +104,20 @@ int h2_call_hold(h2_call *call, size_t bytes) {
   return hold(call, bytes) <= call->server->config.max_waiting_bytes;
 }
 
-/* ---- what it ends with ---- */
-
 /* Counts no more what is not kept. */
 static void drop(h2_call *call, size_t bytes) {
   call->held -= bytes;
   atomic_fetch_sub_explicit(&call->server->waiting, bytes, memory_order_relaxed);
 }
+
+void h2_call_forget(h2_call *call) {
+  h2_buffer_free(&call->path);
+  h2_buffer_free(&call->fields);
+  h2_buffer_free(&call->message);
+  drop(call, call->held - OWN_BYTES);
+}
+
+/* ---- what it ends with ---- */
 
 /* Ends it with an error instead of what it had. */
 static void spoil(h2_call *call, int status, const char *message) {

@@ -18,6 +18,11 @@
 #define LINGER_MS 1000
 #define MOST_DISCARDED (4 << 20)
 
+/* So long what a connection says may take at a time. It begins with few bytes, and has more while they take less. */
+#define TURN_NS 100000
+#define FIRST_READ 2048
+#define LEAST_READ 1024
+
 /* So many parts a block of fields may have. The library counts one whose head comes in pieces for each piece. */
 #define MOST_CONTINUATIONS 64
 
@@ -148,6 +153,7 @@ void h2_connection_open(h2_loop *loop, int fd) {
   }
   connection->loop = loop;
   connection->fd = fd;
+  connection->most_read = FIRST_READ;
   /* Neither does anything for unix sockets. */
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &wait_ms, sizeof wait_ms);
@@ -186,9 +192,18 @@ static void hear_the_end(h2_connection *connection) {
   h2_connection_dirty(connection);
 }
 
+/* What was read at a time took so long: others of the same thread shall not wait longer for their turn. */
+static void pace(h2_connection *connection, uint64_t nanoseconds) {
+  if (nanoseconds > TURN_NS && connection->most_read > LEAST_READ) {
+    connection->most_read /= 2;
+  } else if (nanoseconds < TURN_NS / 2 && connection->most_read < H2_CHUNK) {
+    connection->most_read *= 2;
+  }
+}
+
 static void hear(h2_connection *connection) {
   h2_loop *loop = connection->loop;
-  ssize_t length = read(connection->fd, loop->in, sizeof loop->in);
+  ssize_t length = read(connection->fd, loop->in, connection->most_read);
   if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (length < 0) {
     h2_connection_close(connection);
@@ -198,7 +213,10 @@ static void hear(h2_connection *connection) {
     hear_the_end(connection);
     return;
   }
+  int full = (size_t)length == connection->most_read;
+  uint64_t began = full ? h2_now_ns() : 0;
   ssize_t used = nghttp2_session_mem_recv(connection->session, loop->in, (size_t)length);
+  if (full) pace(connection, h2_now_ns() - began);
   if (used < 0 && !connection->broken) {
     int flooded = used == NGHTTP2_ERR_FLOODED || used == TOO_MANY_CONTINUATIONS;
     if (flooded) h2_count_cap(loop, used == TOO_MANY_CONTINUATIONS ? H2_CAP_HEADERS : H2_CAP_PINGS);

@@ -92,7 +92,8 @@ typedef h2_outcome (*h2_handler)(void *state, const h2_call *call, int64_t now_u
 h2_server *h2_server_new(const h2_config *config);
 int h2_server_handle(h2_server *server, const char *path, h2_handler handler, void *state);
 
-/* Serves connections of a listening socket, which stays the caller's and becomes non-blocking. 0, or an errno. */
+/* Serves connections of a listening socket, which stays the caller's and becomes non-blocking; once. 0, or an errno.
+ * A process that is forked from here on has no server: there, stopping and freeing it does nothing. */
 int h2_server_start(h2_server *server, int listener);
 /* Accepts no more connections, and asks those there are to go when their calls are done. Calls are still served. */
 void h2_server_drain(h2_server *server);

@@ -17,6 +17,9 @@
 #define H2_PEER 80   /* bytes of a peer's name */
 #define H2_BUFFERS 7 /* of a call */
 
+/* What the member at `pointer` belongs to. */
+#define H2_OF(type, member, pointer) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+
 typedef struct h2_loop h2_loop;
 typedef struct h2_connection h2_connection;
 
@@ -98,6 +101,7 @@ struct h2_connection {
   uint32_t watched;    /* events */
   uint8_t *out;        /* what the socket did not take */
   size_t out_length, out_sent;
+  size_t most_read;    /* bytes at a time */
   uint64_t discarded;  /* bytes that came after all was said */
   h2_timer clock;      /* one of: greeting, idle, probing, lingering */
   h2_timer stalled;    /* what is in `out` */
@@ -164,6 +168,7 @@ struct h2_server {
   uint32_t started;
   pthread_t acceptor;
   int accepting, listener, stop_fd, up_fd, stopped;
+  pid_t process; /* that has started it; 0: none has */
   atomic_int draining, stopping;
   _Atomic uint64_t waiting, in_flight, connections, refused_connections, refused_answers;
   nghttp2_session_callbacks *callbacks;
@@ -188,6 +193,8 @@ void h2_call_recycle(h2_call *call);
 void h2_calls_free(h2_loop *loop);
 /* Counts bytes that a call holds; 0 if that is too much for the server. */
 int h2_call_hold(h2_call *call, size_t bytes);
+/* Lets go of what the call brought: nobody will ask. Before it has an answer. */
+void h2_call_forget(h2_call *call);
 /* Takes what the answer brings; copies. One that cannot be sent becomes an error that says why. */
 void h2_call_keep(h2_call *call, const h2_answer *answer);
 

@@ -42,8 +42,6 @@ h2_timer *h2_timers_due(h2_timers *timers, uint64_t now_ms) {
   return first != &timers->head && first->due_ms <= now_ms ? first : NULL;
 }
 
-#define OF(type, member, pointer) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
-
 enum { TIMERS = 7 };
 
 static void all_timers(h2_loop *loop, h2_timers *all[TIMERS]) {
@@ -77,20 +75,20 @@ static void close_politely(h2_connection *connection, int cap) {
 static void expire(h2_loop *loop) {
   uint64_t now = loop->now_ms;
   h2_timer *timer;
-  while ((timer = h2_timers_due(&loop->arriving, now)) != NULL) h2_call_late(OF(h2_call, timer, timer));
-  while ((timer = h2_timers_due(&loop->ending, now)) != NULL) h2_call_give_up(OF(h2_call, timer, timer));
+  while ((timer = h2_timers_due(&loop->arriving, now)) != NULL) h2_call_late(H2_OF(h2_call, timer, timer));
+  while ((timer = h2_timers_due(&loop->ending, now)) != NULL) h2_call_give_up(H2_OF(h2_call, timer, timer));
   while ((timer = h2_timers_due(&loop->stalled, now)) != NULL) {
     h2_count_cap(loop, H2_CAP_SLOW_READER);
-    h2_connection_close(OF(h2_connection, stalled, timer));
+    h2_connection_close(H2_OF(h2_connection, stalled, timer));
   }
   while ((timer = h2_timers_due(&loop->greeting, now)) != NULL) {
-    close_politely(OF(h2_connection, clock, timer), H2_CAP_SLOW_MESSAGE);
+    close_politely(H2_OF(h2_connection, clock, timer), H2_CAP_SLOW_MESSAGE);
   }
   while ((timer = h2_timers_due(&loop->idle, now)) != NULL) {
-    close_politely(OF(h2_connection, clock, timer), H2_CAP_IDLE);
+    close_politely(H2_OF(h2_connection, clock, timer), H2_CAP_IDLE);
   }
-  while ((timer = h2_timers_due(&loop->probing, now)) != NULL) h2_connection_probe(OF(h2_connection, clock, timer));
-  while ((timer = h2_timers_due(&loop->lingering, now)) != NULL) h2_connection_close(OF(h2_connection, clock, timer));
+  while ((timer = h2_timers_due(&loop->probing, now)) != NULL) h2_connection_probe(H2_OF(h2_connection, clock, timer));
+  while ((timer = h2_timers_due(&loop->lingering, now)) != NULL) h2_connection_close(H2_OF(h2_connection, clock, timer));
 }
 
 /* Asks all to go: first that they begin nothing more, later which of their calls were still taken. */

@@ -102,6 +102,8 @@ static int start_threads(h2_server *server) {
 
 int h2_server_start(h2_server *server, int listener) {
   sigset_t all, before;
+  if (server->process != 0 || server->stopped) return EALREADY;
+  server->process = getpid();
   server->listener = listener;
   /* Other processes may accept from it too, and be faster. */
   int flags = fcntl(listener, F_GETFL);
@@ -115,22 +117,29 @@ int h2_server_start(h2_server *server, int listener) {
   return error;
 }
 
+/* In a process that was forked there are no threads to end, and what wakes them is still the other's. */
+static int is_forked(const h2_server *server) { return server->process != 0 && server->process != getpid(); }
+
 static void end_accepting(h2_server *server) {
   uint64_t one = 1;
-  if (!server->accepting) return;
-  if (write(server->stop_fd, &one, sizeof one) < 0) return;
-  pthread_join(server->acceptor, NULL);
-  server->accepting = 0;
+  /* Who stops it may come while another drains it still. The thread that accepts takes no lock of the server's. */
+  pthread_mutex_lock(&server->lock);
+  if (server->accepting && write(server->stop_fd, &one, sizeof one) > 0) {
+    pthread_join(server->acceptor, NULL);
+    server->accepting = 0;
+  }
+  pthread_mutex_unlock(&server->lock);
 }
 
 void h2_server_drain(h2_server *server) {
+  if (is_forked(server)) return;
   atomic_store_explicit(&server->draining, 1, memory_order_release);
   end_accepting(server);
   for (uint32_t i = 0; i < server->started; i++) h2_loop_wake(&server->loops[i]);
 }
 
 void h2_server_stop(h2_server *server) {
-  if (server->stopped) return;
+  if (server->stopped || is_forked(server)) return;
   server->stopped = 1;
   atomic_store_explicit(&server->stopping, 1, memory_order_release);
   end_accepting(server);
@@ -141,6 +150,8 @@ void h2_server_stop(h2_server *server) {
 }
 
 void h2_server_free(h2_server *server) {
+  /* Threads were at work in it when it was copied: a lock may be taken for ever. */
+  if (is_forked(server)) return;
   /* Those that nobody took. */
   while (server->up != NULL) {
     h2_call *next = server->up->next_up;

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-import native
+from tests.support.hot_port import need_hot_port
 from tests.support.service import GET_LINK, LINKS, Limits, fail
 from tests.support.two_ports import PORTS, told, two_ports
 from tests.unit.rpc.test_errors import EXAMPLES
@@ -22,8 +22,7 @@ from waypost.rpc.context import CallContext
 from waypost.rpc.methods import MessageCap
 from waypost.rpc.status import RpcError, RpcStatus
 
-if not native.HOT_PORT:
-    pytest.skip("the hot port was not built", allow_module_level=True)
+need_hot_port()
 
 HEALTH = "/grpc.health.v1.Health/Check"
 CORRELATED = (("x-correlation-id", "ours"),)

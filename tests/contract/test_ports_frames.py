@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 
-import native
 from tests.integration.h2.wire import Answer, Wire, message, wire
+from tests.support.hot_port import need_hot_port
 from tests.support.service import GET_LINK
 from tests.support.two_ports import PORTS, TwoPorts, made_ids, plain, portless, two_ports
 from tests.support.waiting import until
 from waypost.api.v1 import link_service_pb2 as pb
 from waypost.rpc.context import CallContext
 
-if not native.HOT_PORT:
-    pytest.skip("the hot port was not built", allow_module_level=True)
+need_hot_port()
 
 Send = Callable[[Wire], int]
 

@@ -12,7 +12,9 @@ from prometheus_client import CollectorRegistry
 import native
 from native import Table
 from ratelimiter import envoy_service, service
-from ratelimiter.asking import Overrides
+from ratelimiter.asking import Asked, Overrides
+from ratelimiter.convert import from_check_request
+from ratelimiter.envoy_convert import from_rate_limit_request
 from ratelimiter.envoy_service import EnvoyRateLimitService
 from ratelimiter.handlers import Checker, DecisionRecord
 from ratelimiter.metrics import DecisionMetrics
@@ -30,8 +32,9 @@ if not native.HOT_PORT:
         raise RuntimeError("the hot port was not built: apt install libnghttp2-dev pkg-config, then make setup")
     pytest.skip("the hot port was not built here", allow_module_level=True)
 
-from native._answers import MOST_EVENTS, override_digest
-from ratelimiter.compiled import CompiledChecks, CompiledOptions
+from native._answers import MOST_EVENTS, StoreQuestion, override_digest
+from ratelimiter.compiled import METHODS, CompiledChecks, CompiledOptions, KeyBeginning
+from ratelimiter.store_answers import StoreAnswers
 
 SEED = b"both tables give up the same"
 
@@ -71,6 +74,7 @@ class Servicers:
         overrides: Overrides | None = None,
         shadow_mode: bool = False,
         headers: bool = True,
+        strict: bool = False,
     ) -> None:
         self.limiter = Limiter(*texts)
         self.told = Told(self.limiter)
@@ -78,21 +82,31 @@ class Servicers:
             self.limiter.book,
             Table(seed=SEED) if table is None else table,
             lambda: self.limiter.now_us,
+            self.limiter.store if strict else None,
             overrides=overrides,
             shadow_mode=shadow_mode,
             listeners=[self.told.on_decision],
         )
-        self._service = RateLimitService(self.checker, self.limiter.book, OwnLimiter(self.checker))
-        self._envoy_service = EnvoyRateLimitService(self.checker, headers=headers, shadow_mode=shadow_mode)
+        self.service = RateLimitService(self.checker, self.limiter.book, OwnLimiter(self.checker))
+        self.envoy_service = EnvoyRateLimitService(self.checker, headers=headers, shadow_mode=shadow_mode)
+
+    def asked(self, envoy: bool, message: bytes) -> list[Asked]:
+        """What limits a request would be asked for."""
+        request = (
+            from_rate_limit_request(rls_pb2.RateLimitRequest.FromString(message))
+            if envoy
+            else from_check_request(pb.CheckRequest.FromString(message))
+        )
+        return self.checker._ask(request)[1]
 
     async def ask(self, envoy: bool, message: bytes) -> bytes:
         """The answer, on the wire."""
         if envoy:
             request = rls_pb2.RateLimitRequest.FromString(message)
-            answer = await self._envoy_service.ShouldRateLimit(request, _context(envoy_service.METHOD))
+            answer = await self.envoy_service.ShouldRateLimit(request, call_context(envoy_service.METHOD))
         else:
             check = pb.CheckRequest.FromString(message)
-            answer = await self._service.Check(check, _context(f"{service.NAME}/Check"))
+            answer = await self.service.Check(check, call_context(f"{service.NAME}/Check"))
         return bytes(answer.SerializeToString())
 
 
@@ -105,6 +119,7 @@ class Compiled:
         table: Table | None = None,
         overrides: LiveOverrides | None = None,
         shadow_mode: bool = False,
+        key_beginning: KeyBeginning | None = None,
         **options: Any,
     ) -> None:
         self.limiter = Limiter(*texts, shadow_mode=shadow_mode)
@@ -120,6 +135,7 @@ class Compiled:
             self.told.registry,
             overrides=overrides,
             options=CompiledOptions(shadow_mode=shadow_mode, **options),
+            key_beginning=key_beginning,
         )
 
     def answer(
@@ -137,8 +153,9 @@ class Compiled:
         return (rls_pb2.RateLimitResponse if envoy else pb.CheckResponse).FromString(answered[0])
 
 
-def _context(method: str) -> CallContext:
-    context = CallContext(method, (), "unix:", None)
+def call_context(method: str, *metadata: tuple[str, str]) -> CallContext:
+    """Of a call from inside the mesh."""
+    context = CallContext(method, metadata, "unix:", None)
     context.identity = INSIDE
     return context
 
@@ -170,4 +187,7 @@ def _describe(request: Any, descriptors: Any) -> None:
                 descriptor.hits_addend.value = hits
 
 
-__all__ = ["MOST_EVENTS", "Compiled", "Servicers", "Told", "check_request", "envoy_request", "override_digest"]
+__all__ = [
+    "METHODS", "MOST_EVENTS", "Compiled", "Servicers", "StoreAnswers", "StoreQuestion", "Told", "call_context",
+    "check_request", "envoy_request", "override_digest",
+]  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import hiredis
+from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ReadOnlyError, ResponseError
 
@@ -45,6 +46,31 @@ async def open_connection(connect: Connect, connect_timeout: float, call_timeout
         heed_cancellation()
         raise
     return connection
+
+
+async def read_replies(connection: AbstractConnection) -> list[Any]:
+    """Waits for a reply; that and what has come with it.
+
+    What a server says of one command is a `ResponseError` among them. What ends the connection is raised, or the last
+    of them if it came behind others.
+    """
+    try:
+        replies = [await connection.read_response(disable_decoding=True, disconnect_on_error=False)]
+    except ResponseError as error:
+        replies = [error]
+    parser = connection._parser
+    if isinstance(parser, _AsyncHiredisParser):
+        # The driver takes many times as long as its parser for each reply that is there already.
+        try:
+            reader: Any = parser._reader
+            while (reply := reader.gets(False)) is not NOT_ENOUGH_DATA:
+                if isinstance(reply, hiredis.PushNotification):
+                    await parser.handle_push_response(reply)  # type: ignore[no-untyped-call]
+                else:
+                    replies.append(reply)
+        except Exception as error:
+            replies.append(error)
+    return replies
 
 
 def heed_cancellation() -> None:

@@ -20,7 +20,8 @@ from redis.exceptions import AskError, MovedError, ResponseError
 
 from native.limits import Algorithm, Decision, Limit
 from native.request import NOWHERE, Elsewhere, Question, Verdict, is_admitted
-from waypost.adapters.redis_link import Link
+from waypost.adapters.redis_keys import key_beginning
+from waypost.adapters.redis_link import Link, script_words
 from waypost.adapters.redis_script import NOTHING, decision_arguments, look_arguments, verdict_of
 from waypost.adapters.redis_servers import servers_at
 from waypost.adapters.redis_url import parse_redis_url
@@ -92,20 +93,28 @@ class RedisCounters:
         """Decides on a request and charges what it has to: `native.request.decide`, by the store's own time."""
         if not questions:
             return Verdict(is_admitted((), {}, elsewhere), ())
-        return verdict_of(await self._run_script(domain, *decision_arguments(domain, questions, elsewhere)))
+        return verdict_of(await self._ask(domain, script_words(*decision_arguments(domain, questions, elsewhere))))
+
+    async def run_script(self, domain: str, keys: Sequence[bytes], argument: bytes) -> Any:
+        """`decide` of what `redis_script.decision_arguments` gives: the script's reply."""
+        return await self._ask(domain, script_words(keys, argument))
+
+    def key_beginning(self, domain: str, rule: tuple[str, ...]) -> tuple[bytes, int]:
+        """How the keys of a rule's counters begin, and how many bytes of values they have room for."""
+        return key_beginning(domain, rule)
 
     async def look(self, domain: str, questions: Sequence[Question]) -> tuple[Decision, ...]:
         """What each question by itself would be answered; charges nothing."""
         if not questions:
             return ()
-        return verdict_of(await self._run_script(domain, *look_arguments(domain, questions))).decisions
+        return verdict_of(await self._ask(domain, script_words(*look_arguments(domain, questions)))).decisions
 
     async def reset(self, domain: str, questions: Sequence[Question]) -> int:
         """Forgets the questions' counters; how many there were."""
         if not questions:
             return 0
         keys, _ = decision_arguments(domain, questions)
-        deleted = await self._ask(domain, lambda link, **options: link.execute(b"DEL", *keys, **options))
+        deleted = await self._ask(domain, (b"DEL", *keys), script=False)
         return int(deleted)
 
     async def check(self) -> None:
@@ -115,7 +124,8 @@ class RedisCounters:
         try:
             replies = await asyncio.gather(*(link.decide((), NOTHING, deadline) for link in self._servers.links()))
             # With a key: only then a cluster says that it is down, or a user that it may not read or write.
-            await self._run_script(PROBE_DOMAIN, *decision_arguments(PROBE_DOMAIN, [PROBE]), seconds)
+            words = script_words(*decision_arguments(PROBE_DOMAIN, [PROBE]))
+            await self._ask(PROBE_DOMAIN, words, seconds=seconds)
         except StoreUnavailable as error:
             raise RedisUnusable(error.reason) from error
         for reply in replies:
@@ -125,17 +135,14 @@ class RedisCounters:
     def _doubt(self, calls: int) -> None:
         self.doubts += calls
 
-    async def _run_script(
-        self, domain: str, keys: Sequence[bytes], argument: bytes, seconds: float | None = None
+    async def _ask(
+        self, domain: str, words: tuple[Any, ...], *, script: bool = True, seconds: float | None = None
     ) -> Any:
-        return await self._ask(domain, lambda link, **options: link.decide(keys, argument, **options), seconds)
-
-    async def _ask(self, domain: str, call: Any, seconds: float | None = None) -> Any:
         """The answer of the server that has the domain, which may name another one."""
         deadline = asyncio.get_running_loop().time() + (self._timeout if seconds is None else seconds)
         link, asking = self._servers.link(domain), False
         for _ in range(HOPS):
-            answer = await call(link, deadline=deadline, asking=asking)
+            answer = await link.call(words, deadline, script=script, asking=asking)
             if not isinstance(answer, ResponseError):
                 return answer
             # Whoever names another server has done nothing itself.

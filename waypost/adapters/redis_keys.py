@@ -26,6 +26,15 @@ def tag(domain: str) -> str:
     return domain if _PLAIN.fullmatch(domain) else "~" + _digest(domain.encode())
 
 
+def key_beginning(domain: str, rule: tuple[str, ...]) -> tuple[bytes, int]:
+    """How the keys of a rule's counters begin, which the measured values follow, and how many bytes of these.
+
+    Whatever is longer is named by a digest.
+    """
+    prefix, name = _beginning(domain, rule)
+    return prefix + name, max(0, LONGEST - len(name))
+
+
 def counter_key(domain: str, rule: tuple[str, ...], values: Sequence[str]) -> bytes:
     """The key of the counter of `values` under `rule`."""
     prefix, name = _beginning(domain, rule)

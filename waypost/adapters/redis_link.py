@@ -20,7 +20,7 @@ import structlog
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
-from waypost.adapters.redis_connection import EVAL, Connect, abort, open_connection, pack
+from waypost.adapters.redis_connection import EVAL, Connect, abort, open_connection, pack, read_replies
 from waypost.adapters.redis_script import SHA
 from waypost.breaker import Breaker, BreakerState
 from waypost.errors import StoreUnavailable
@@ -35,6 +35,11 @@ LOOK_SECONDS = 0.1
 EVALSHA = (b"EVALSHA", SHA)
 
 _ASKING = pack((b"ASKING",))
+
+
+def script_words(keys: Sequence[bytes], argument: bytes) -> tuple[Any, ...]:
+    """A call of the script without its name."""
+    return (len(keys), *keys, argument)
 
 
 @dataclass(eq=False, slots=True)
@@ -112,13 +117,14 @@ class Link:
 
         Raises `StoreUnavailable`, at the latest when the event loop's time is `deadline`.
         """
-        return await self._call((len(keys), *keys, argument), deadline, script=True, asking=asking)
+        return await self.call(script_words(keys, argument), deadline, script=True, asking=asking)
 
     async def execute(self, *words: bytes, deadline: float, asking: bool = False) -> Any:
         """The reply to another command; as `decide`."""
-        return await self._call(words, deadline, script=False, asking=asking)
+        return await self.call(words, deadline, script=False, asking=asking)
 
-    async def _call(self, words: tuple[Any, ...], deadline: float, *, script: bool, asking: bool) -> Any:
+    async def call(self, words: tuple[Any, ...], deadline: float, *, script: bool, asking: bool) -> Any:
+        """`decide` of `script_words`, or `execute`."""
         if not self.usable:
             raise StoreUnavailable(self._reason)
         if len(self._waiting) + len(self._sent) >= self._capacity:
@@ -211,30 +217,35 @@ class Link:
                     if not call.answer.done():
                         sent.append(call)
                         batch.append(call.packed())
-                await connection.send_packed_command(batch, check_health=False)
+                await connection.send_packed_command((b"".join(batch),), check_health=False)
 
     async def _read(self, connection: AbstractConnection, sent: deque[_Call]) -> None:
         while True:
-            try:
-                reply = await connection.read_response(disable_decoding=True, disconnect_on_error=False)
-            except ResponseError as error:
-                reply = error
-            if not sent or self._sent is not sent:
-                raise RedisError("an answer that nobody asked for")
-            call = sent[0]
-            if call.asked:
-                call.asked = False
-                continue
-            sent.popleft()
-            if self._reloading is call:
-                self._reloading = None
-            if isinstance(reply, NoScriptError) and not call.answer.done():
-                self._again(call)
-                continue
-            call.tell(reply)
-            if isinstance(reply, ReadOnlyError):
-                raise reply
-            self._breaker.success()
+            for reply in await read_replies(connection):
+                if self._sent is not sent:
+                    raise RedisError("an answer that nobody asked for")
+                self._hear(reply, sent)
+
+    def _hear(self, reply: Any, sent: deque[_Call]) -> None:
+        """Tells the next call its reply. Raises what ends the connection."""
+        if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
+            raise reply
+        if not sent:
+            raise RedisError("an answer that nobody asked for")
+        call = sent[0]
+        if call.asked:
+            call.asked = False
+            return
+        sent.popleft()
+        if self._reloading is call:
+            self._reloading = None
+        if isinstance(reply, NoScriptError) and not call.answer.done():
+            self._again(call)
+            return
+        call.tell(reply)
+        if isinstance(reply, ReadOnlyError):
+            raise reply
+        self._breaker.success()
 
     def _again(self, call: _Call) -> None:
         """Sends a call again that was not run, since the server has lost the script: the first one with its text.

@@ -25,7 +25,8 @@ def client_address(context: CallContext, trusted: Collection[Network]) -> str:
     """
     host, _, _ = context.peer().rpartition(":")
     peer, shown = _peer(host)
-    if peer is not None and not trusted:
+    # Also a proxy speaks for itself where it names nobody.
+    if peer is not None and not (trusted and "x-forwarded-for" in context.headers):
         return shown
     kind, _, _ = context.peer().partition(":")
     lines = (str(value) for key, value in context.invocation_metadata() if key == "x-forwarded-for")

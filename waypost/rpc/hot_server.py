@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -97,47 +98,55 @@ class HotServer:
         if not self._serving:
             return
         self._serving = False
-        await self.leave()
-        if await idle(grace):
-            # The last answers are still on their way out; whoever took his hangs up, as it was asked to.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FLUSH_SECONDS if grace else 0):
-                    while self.transport.stats()["connections"]:  # noqa: ASYNC110 - its threads tell nobody
-                        await asyncio.sleep(_LOOK_SECONDS)
-        await asyncio.to_thread(self.transport.stop)
-        self._loop.remove_reader(self.transport.up_fd)
+        try:
+            await self.leave()
+            if await idle(grace):
+                # The last answers are still on their way out; whoever took his hangs up, as it was asked to.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_FLUSH_SECONDS if grace else 0):
+                        while self.transport.stats()["connections"]:  # noqa: ASYNC110 - its threads tell nobody
+                            await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            # Also when nobody waits for it any more: it cannot be stopped another time.
+            await asyncio.to_thread(self.transport.stop)
+            self._loop.remove_reader(self.transport.up_fd)
 
     def _path(self) -> Path | None:
         folder = self._options.host.removeprefix("unix:")
         return Path(folder) / f"{self._options.name}.sock" if folder != self._options.host else None
 
     def _take(self) -> None:
-        taken = self.transport.take(AT_ONCE)
-        for call, gone in taken:
-            if call.task is None:
+        # What is left keeps the descriptor readable.
+        for call, gone in self.transport.take(AT_ONCE):
+            if not gone:
                 call.task = self._loop.create_task(self._serve(call))
-            if gone:
+                continue
+            # A task that is cancelled before it has begun never does, and would not end its call.
+            if call.task is None or inspect.getcoroutinestate(call.task.get_coro()) == inspect.CORO_CREATED:
+                call.end(_CANCELLED)
+            if call.task is not None:
                 call.task.cancel()
-        # What is left keeps the descriptor readable only if somebody comes anew.
-        if len(taken) == AT_ONCE:
-            self._loop.call_soon(self._take)
+            # What it holds is let go of once that is flushed, also if it never began.
+            self._flush_soon()
 
     async def _serve(self, call: Call) -> None:
         context = CallContext(call.method, call.metadata, call.peer, call.timeout)
         try:
-            response = await self._handler(context, NO_MESSAGE if call.message is None else call.message)
-        except RpcError as error:
-            status = error.status
-            trailing = [*context.trailing_metadata(), (DETAILS_KEY, status.to_proto().SerializeToString())]
-            call.end(status.code.value[0], status.message, (), trailing)
+            try:
+                response = await self._handler(context, NO_MESSAGE if call.message is None else call.message)
+            except RpcError as error:
+                status = error.status
+                trailing = [*context.trailing_metadata(), (DETAILS_KEY, status.to_proto().SerializeToString())]
+                call.end(status.code.value[0], status.message, (), trailing)
+            else:
+                call.end(0, "", context.initial_metadata(), context.trailing_metadata(), response)
         except asyncio.CancelledError:
             call.end(_CANCELLED)
             raise
         except Exception:
+            # Also of an answer that is none: metadata that no field can have.
             call.end(_INTERNAL, "internal error")
             structlog.get_logger().exception("the chain failed", rpc=call.method)
-        else:
-            call.end(0, "", context.initial_metadata(), context.trailing_metadata(), response)
         finally:
             self._flush_soon()
 

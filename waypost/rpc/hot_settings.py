@@ -32,66 +32,66 @@ class HotPortSettings(ServiceSettings):
     hot_ports: bool = setting(
         "WAYPOST_HOT_PORTS",
         True,
-        "Whether services answer unary calls on their compiled ports, too; where those were not built it makes no "
-        "difference.",
+        "Whether services answer unary calls on hot ports, too, which are compiled to the socket; where those were not "
+        "built it makes no difference.",
     )
     hot_host: HotHost = setting(
         "WAYPOST_HOT_HOST",
         "127.0.0.1",
-        "Address on which compiled ports listen, whatever WAYPOST_HOST is: they speak HTTP/2 without TLS. Or unix: and "
+        "Address on which hot ports listen, whatever WAYPOST_HOST is: they speak HTTP/2 without TLS. Or unix: and "
         "a folder for their sockets, like unix:/run/waypost.",
     )
     hot_threads: int = Field(
-        1, ge=1, le=64, alias="WAYPOST_HOT_THREADS", description="Threads of each compiled port, besides Python's own."
+        1, ge=1, le=64, alias="WAYPOST_HOT_THREADS", description="Threads of each hot port, besides Python's own."
     )
     hot_max_connections: int = Field(
         1000,
         ge=1,
         le=100_000,
         alias="WAYPOST_HOT_MAX_CONNECTIONS",
-        description="Most connections to a compiled port; more are closed at once.",
+        description="Most connections to a hot port; more are closed at once.",
     )
     hot_max_streams: int = Field(
         1000,
         ge=1,
         le=100_000,
         alias="WAYPOST_HOT_MAX_STREAMS",
-        description="Most calls at a time on one connection to a compiled port.",
+        description="Most calls at a time on one connection to a hot port.",
     )
     hot_max_metadata_bytes: int = Field(
         49_152,
         ge=4096,
         le=1_048_576,
         alias="WAYPOST_HOT_MAX_METADATA_BYTES",
-        description="Largest metadata of a call to a compiled port, in bytes, and 32 for each item.",
+        description="Largest metadata of a call to a hot port, in bytes, and 32 for each item.",
     )
     hot_max_pending: int = Field(
         10_000,
         ge=1,
         le=1_000_000,
         alias="WAYPOST_HOT_MAX_PENDING",
-        description="Most calls of a compiled port that Python has not answered yet, with those it has not begun.",
+        description="Most calls of a hot port that Python has not answered yet, with those it has not begun.",
     )
     hot_max_waiting_bytes: int = Field(
         268_435_456,
         ge=1_048_576,
         le=1 << 40,
         alias="WAYPOST_HOT_MAX_WAITING_BYTES",
-        description="Most memory for the metadata, messages and answers of all calls of a compiled port, in bytes.",
+        description="Most memory for the metadata, messages and answers of all calls of a hot port, in bytes.",
     )
     hot_max_resets: int = Field(
         1000,
         ge=1,
         le=1_000_000,
         alias="WAYPOST_HOT_MAX_RESETS",
-        description="Calls that one connection to a compiled port may cancel in a second; beyond it, it is closed.",
+        description="Calls that one connection to a hot port may cancel in a second; beyond it, it is closed.",
     )
     hot_max_pings: int = Field(
         100,
         ge=1,
         le=1_000_000,
         alias="WAYPOST_HOT_MAX_PINGS",
-        description="Pings, and other frames that carry nothing, of one connection to a compiled port in a second; "
+        description="Pings, and other frames that carry nothing, of one connection to a hot port in a second; "
         "beyond it, it is closed.",
     )
     hot_max_settings: int = Field(
@@ -99,21 +99,21 @@ class HotPortSettings(ServiceSettings):
         ge=1,
         le=1_000_000,
         alias="WAYPOST_HOT_MAX_SETTINGS",
-        description="SETTINGS frames of one connection to a compiled port in a second; beyond it, it is closed.",
+        description="SETTINGS frames of one connection to a hot port in a second; beyond it, it is closed.",
     )
     hot_idle_seconds: float = Field(
         600.0,
         gt=0,
         le=86_400,
         alias="WAYPOST_HOT_IDLE_SECONDS",
-        description="A connection to a compiled port without calls is closed after this time, in seconds.",
+        description="A connection to a hot port without calls is closed after this time, in seconds.",
     )
     hot_write_seconds: float = Field(
         10.0,
         gt=0,
         le=600,
         alias="WAYPOST_HOT_WRITE_SECONDS",
-        description="Time that a caller of a compiled port has to take its answer, in seconds.",
+        description="Time that a caller of a hot port has to take its answer, in seconds.",
     )
 
     def hot_options(self, name: str, port: int, max_message_bytes: int) -> HotServerOptions:

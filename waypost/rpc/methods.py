@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -173,8 +174,17 @@ def _varint(message: bytes, place: int) -> tuple[int, int]:
         shift += 7
 
 
-def endpoint(table: MethodTable, caps: MessageCaps | None = None) -> chain.Handler:
-    """The innermost handler of the chain: measures (without `caps` nothing is too large), parses, calls, serialises."""
+Shortcut = Callable[[CallContext, bytes], Awaitable[bytes] | None]
+"""Answers a method's ordinary requests without a servicer, which gets those that it returns None for."""
+
+
+def endpoint(
+    table: MethodTable, caps: MessageCaps | None = None, shortcuts: Mapping[str, Shortcut] = MappingProxyType({})
+) -> chain.Handler:
+    """The innermost handler of the chain: measures (without `caps` nothing is too large), parses, calls, serialises.
+
+    `shortcuts`, by a method's full name, are asked before it is parsed.
+    """
 
     async def call(context: CallContext, request: bytes) -> bytes:
         method = table.unary.get(context.method)
@@ -184,6 +194,11 @@ def endpoint(table: MethodTable, caps: MessageCaps | None = None) -> chain.Handl
             raise MalformedRequest(context.method)
         if caps is not None:
             caps.check(context.method, request)
+        shortcut = shortcuts.get(context.method)
+        if shortcut is not None:
+            answer = shortcut(context, request)
+            if answer is not None:
+                return await answer
         try:
             message = method.parse(request)
         except DecodeError:

@@ -23,7 +23,7 @@ from waypost.rpc import chain, reflection, tracing
 from waypost.rpc.health import Check, Health
 from waypost.rpc.hot_settings import HotPortSettings
 from waypost.rpc.http import HttpServer, Page, metrics_app
-from waypost.rpc.methods import MessageCap, MessageCaps, UnaryOnly, endpoint, method_table
+from waypost.rpc.methods import MessageCap, MessageCaps, Shortcut, UnaryOnly, endpoint, method_table
 from waypost.rpc.ports import PortInUse, listen
 from waypost.rpc.server import HEALTH_CHECK, RpcServer, RpcServerOptions
 from waypost.setting_names import SETTING_NAMES
@@ -109,7 +109,7 @@ class Service:
     with their most bytes. `pages`: more pages of the metrics port, by path. `gate`: what each call passes last before
     its method: who calls, what they may do. `sampled`: methods asked so often that only one call in so many is logged.
     `hot_port`: of a service whose settings are `HotPortSettings`; None: it has none. `compiled`: handlers of its own
-    there.
+    there. `shortcuts`: what answers some calls of a method, by its full name, in the chain but without the servicer.
     """
 
     name: str
@@ -129,6 +129,7 @@ class Service:
     sampled: Mapping[str, int] = field(default_factory=dict)
     hot_port: int | None = None
     compiled: CompiledHandlers | None = None
+    shortcuts: Mapping[str, Shortcut] = field(default_factory=dict)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -195,7 +196,7 @@ class _Running:
                 UnaryOnly([*table.streaming, reflection.METHOD]),
                 *service.gate,
             ],
-            endpoint(table, caps),
+            endpoint(table, caps, service.shortcuts),
         )
         self._rpc = RpcServer(
             table,
@@ -302,6 +303,8 @@ class _Running:
                 self._log.error("task does not end", task=task.get_name())
         for sock in self._sockets:
             sock.close()
+        # Where the process outlives its service, what it was made of can be let go of.
+        gc.unfreeze()
 
     async def _stop_rpc(self, grace: float) -> None:
         servers = [server for server in (self._rpc, self._hot) if server]
@@ -327,7 +330,7 @@ def _hot_server(service: Service, handler: chain.Handler, largest: int) -> HotSe
     if not native.HOT_PORT:
         structlog.get_logger().warning(
             "no hot port",
-            detail="the compiled port is not built (apt install libnghttp2-dev pkg-config gcc python3-dev, then make "
+            detail="the hot port is not built (apt install libnghttp2-dev pkg-config gcc python3-dev, then make "
             "setup): its calls are served on the control port, slower",
         )
         return None

@@ -22,7 +22,7 @@ WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 """Addresses that mean "all of them", with the one under which this machine reaches itself."""
 
 HOT_SERVICES = ("gateway", "ratelimiter")
-"""Those with a compiled port."""
+"""Those with a hot port."""
 
 HTTPS_PORT = 443
 """What an address by HTTPS need not say."""
@@ -87,10 +87,10 @@ class SupervisorSettings(JwtSettings):
     hot_ports: bool = _as_services("hot_ports")
     hot_host: HotHost = _as_services("hot_host")
     gateway_hot_port: int = _port(
-        "WAYPOST_GATEWAY_HOT_PORT", 50061, "Compiled gRPC port of the gateway, for unary calls."
+        "WAYPOST_GATEWAY_HOT_PORT", 50061, "Hot port of the gateway: unary gRPC calls, compiled to the socket."
     )
     ratelimiter_hot_port: int = _port(
-        "WAYPOST_RATELIMITER_HOT_PORT", 50062, "Compiled gRPC port of the rate limiter, for unary calls."
+        "WAYPOST_RATELIMITER_HOT_PORT", 50062, "Hot port of the rate limiter: unary gRPC calls, compiled to the socket."
     )
     gateway_web_port: int = _port("WAYPOST_GATEWAY_WEB_PORT", 50071, "Port of the gateway's redirects and pages.")
     gateway_metrics_port: int = _port("WAYPOST_GATEWAY_METRICS_PORT", 9101, "Port of the gateway's metrics and health.")

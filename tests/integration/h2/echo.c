@@ -7,6 +7,7 @@
  * /test.Echo/Words     on its thread, with status 9 and the message as its words
  * /test.Echo/Fields    on its thread, with the message, which is packed fields, as trailing metadata
  * /test.Echo/Both      the same with status 9, as initial and trailing metadata
+ * /test.Echo/Slow      on its thread, after as many milliseconds as the message says in decimal digits
  * /test.Echo/Held      goes up, and is not answered until its caller has gone
  * anything else        goes up, and is answered with the message; trailers are the caller's fields, what else is known
                         of the call is in the fields before it
@@ -50,6 +51,19 @@ static h2_outcome say_much(void *state, const h2_call *call, int64_t now_us, h2_
     h2_buffer_add(scratch, piece, rest < (long)sizeof piece ? (size_t)rest : sizeof piece);
   }
   *answer = (h2_answer){.body = {scratch->data, scratch->length}};
+  return H2_ANSWERED;
+}
+
+static h2_outcome say_late(void *state, const h2_call *call, int64_t now_us, h2_buffer *scratch, h2_answer *answer) {
+  int whole;
+  char digits[4] = {0};
+  (void)state;
+  (void)now_us;
+  (void)scratch;
+  h2_slice message = h2_call_message(call, &whole);
+  memcpy(digits, message.data, message.length < 3 ? message.length : 3);
+  poll(NULL, 0, atoi(digits));
+  *answer = (h2_answer){.body = message};
   return H2_ANSWERED;
 }
 
@@ -160,12 +174,20 @@ static void set(h2_config *config, const char *word) {
 static void say(const h2_server *server) {
   h2_stats stats;
   h2_server_stats(server, &stats);
-  unsigned long long compiled = 0;
-  for (int method = 0; method < H2_METHODS; method++) compiled += stats.calls[method];
-  printf("{\"compiled\": %llu, \"up\": %llu, \"refused\": %llu, \"cancelled\": %llu, \"accepted\": %llu, "
+  unsigned long long compiled = 0, failed = 0, microseconds = 0, quick = 0, all = 0;
+  for (int method = 0; method < H2_METHODS; method++) {
+    compiled += stats.calls[method];
+    failed += stats.failed[method];
+    microseconds += stats.nanoseconds[method] / 1000;
+    for (int bucket = 0; bucket <= H2_BUCKETS; bucket++) {
+      all += stats.seconds[method][bucket];
+      if (bucket < H2_BUCKETS && h2_buckets[bucket] <= 0.05) quick += stats.seconds[method][bucket];
+    }
+  }
+  printf("{\"compiled\": %llu, \"failed\": %llu, \"microseconds\": %llu, \"within_50_ms\": %llu, \"in_buckets\": %llu, "
+         "\"up\": %llu, \"refused\": %llu, \"cancelled\": %llu, \"accepted\": %llu, "
          "\"connections\": %llu, \"in_flight\": %llu, \"waiting_bytes\": %llu",
-         compiled, (unsigned long long)stats.up,
-         (unsigned long long)stats.refused, (unsigned long long)stats.cancelled, (unsigned long long)stats.accepted,
+         compiled, failed, microseconds, quick, all, (unsigned long long)stats.up, (unsigned long long)stats.refused, (unsigned long long)stats.cancelled, (unsigned long long)stats.accepted,
          (unsigned long long)stats.connections, (unsigned long long)stats.in_flight,
          (unsigned long long)stats.waiting_bytes);
   for (int cap = 0; cap < H2_CAPS; cap++) {
@@ -198,6 +220,7 @@ int main(int count, char **words) {
   h2_server_handle(server, "/test.Echo/Compiled", echo, &ok);
   h2_server_handle(server, "/test.Echo/Refused", echo, &refused);
   h2_server_handle(server, "/test.Echo/Large", say_much, NULL);
+  h2_server_handle(server, "/test.Echo/Slow", say_late, NULL);
   h2_server_handle(server, "/test.Echo/Words", say_words, NULL);
   h2_server_handle(server, "/test.Echo/Fields", say_fields, &ok);
   h2_server_handle(server, "/test.Echo/Both", say_fields, &failed);

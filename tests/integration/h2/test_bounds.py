@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +142,19 @@ async def test_what_all_calls_hold() -> None:
         assert await well(server)
 
 
+async def test_calls_that_bring_nothing_are_held_too() -> None:
+    with echo(max_waiting_bytes=200_000) as server:
+        async with wire(server.port) as connection:
+            streams = [connection.head() for _ in range(500)]
+            while not any(connection.answers[stream].ended for stream in streams):
+                await connection.receive()
+            (refused, *_) = [answer for answer in connection.answers.values() if answer.ended]
+            assert refused.status == 8
+            assert server.stats()["cap_waiting"] >= 1
+        await until(lambda: server.stats()["waiting_bytes"] == 0)
+        assert await well(server)
+
+
 @pytest.mark.parametrize("said", [b"", PREFACE[:10], PREFACE, PREFACE + frame(SETTINGS)[:5]])
 async def test_connections_that_do_not_greet_are_closed(said: bytes) -> None:
     with echo(message_ms=200) as server:
@@ -208,6 +222,24 @@ async def test_a_caller_that_reads_nothing() -> None:
             await until(lambda: server.stats()["connections"] == 0)
         await until(lambda: server.stats()["waiting_bytes"] == 0)
         assert await well(server)
+
+
+async def test_a_caller_on_a_unix_socket_that_reads_nothing(tmp_path: Path) -> None:
+    # Here the system has no clock for what is not taken, as TCP has: there is ours alone.
+    place = str(tmp_path / "echo")
+    with echo(place, write_ms=300) as server:
+        async with Wire(0, place) as connection:
+            connection.begin((INITIAL_WINDOW_SIZE, 2**31 - 1))
+            connection.send(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**31 - 1 - 65_535)))
+
+            async def is_closed() -> bool:
+                connection.call(b"1000000", path="/test.Echo/Large")
+                stats = server.stats()
+                return stats["accepted"] == 1 and stats["connections"] == 0
+
+            await until(is_closed)
+        assert server.stats()["cap_slow_reader"] >= 2
+        assert server.stats()["waiting_bytes"] == 0
 
 
 @pytest.mark.parametrize(

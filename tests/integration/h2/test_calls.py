@@ -369,3 +369,18 @@ async def test_a_compiled_method_without_a_message_goes_up(server: Echo) -> None
     async with wire(server.port) as connection:
         answer = await connection.answer(connection.head(end=True, path="/test.Echo/Compiled"))
     assert (answer.status, answer.text) == (3, "no message")
+
+
+async def test_calls_of_compiled_methods_are_counted_with_their_times_and_errors() -> None:
+    counts = ("compiled", "failed", "up", "in_buckets")
+    with echo() as server:
+        async with wire(server.port) as connection:
+            for method in ("Compiled", "Compiled", "Refused", "Up"):
+                await connection.answer(connection.call(path=f"/test.Echo/{method}"))
+            quick = server.stats()
+            assert [quick[name] for name in counts] == [3, 1, 1, 3]
+            await connection.answer(connection.call(b"60", path="/test.Echo/Slow"))
+        stats = server.stats()
+    assert [stats[name] for name in counts] == [4, 1, 1, 4]
+    assert stats["within_50_ms"] == quick["within_50_ms"]
+    assert stats["microseconds"] - quick["microseconds"] >= 60_000

@@ -98,6 +98,19 @@ async def test_a_ping_with_each_answer_is_no_flood() -> None:
             assert not connection.goaway
 
 
+async def test_bounds_of_a_second_are_those_of_each_second_anew() -> None:
+    with bounded(max_pings=2) as server:
+        async with wire(server.port) as connection:
+            connection.head()
+            for count in range(1, 5):
+                connection.send(frame(PING, payload=b"are you?"))
+                while connection.pongs < count:
+                    await connection.receive()
+                # No second has more than two of them, however late it is.
+                await asyncio.sleep(0.5)
+            assert not connection.goaway
+
+
 @pytest.mark.parametrize("method", ["Held", "Compiled"])
 async def test_rapid_resets(method: str) -> None:
     with bounded(max_resets=20) as server:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.ratelimiter.process import Limiter, limiter_running
+from tests.support.hot_port import need_hot_port
 from tests.support.process import Process, started
 
 RULES = """
@@ -15,6 +16,12 @@ descriptors:
   - key: address
     rate_limit: {unit: year, requests_per_unit: 3}
 """
+
+
+@pytest.fixture(scope="package", autouse=True)
+def built() -> None:
+    """See `need_hot_port`."""
+    need_hot_port()
 
 
 @pytest.fixture(scope="package")

@@ -10,12 +10,11 @@ import pytest
 from envoy.service.ratelimit.v3 import rls_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-import native
 from tests.integration.ratelimiter.process import Limiter, limiter_running
+from tests.support.hot_port import need_hot_port
 from tests.support.waiting import until
 
-if not native.HOT_PORT:
-    pytest.skip("the hot port was not built", allow_module_level=True)
+need_hot_port()
 
 OK, OVER_LIMIT = rls_pb2.RateLimitResponse.OK, rls_pb2.RateLimitResponse.OVER_LIMIT
 METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"

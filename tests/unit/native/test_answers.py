@@ -6,9 +6,10 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 import native
+from tests.support.hot_port import need_hot_port
 
 if not native.HOT_PORT:
-    pytest.skip("the hot port was not built here", allow_module_level=True)
+    need_hot_port()
 
 from native._answers import HealthAnswers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,9 @@ def test_stubs_are_what_was_compiled(tmp_path: Path) -> None:
     allowed = tmp_path / "allowed"
     # Names for compiled code only.
     allowed.write_text(r"native\._\w+\.__pyx_capi__" + "\n")
-    modules = sorted(f"native.{path.stem}" for path in (ROOT / "native").glob("*.pyx"))
+    # Those of the hot port are left out where it was not built.
+    names = sorted(f"native.{path.stem}" for path in (ROOT / "native").glob("*.pyx"))
+    modules = [name for name in names if native.HOT_PORT or importlib.util.find_spec(name)]
     command = [
         sys.executable,
         "-m",
