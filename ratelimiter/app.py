@@ -36,8 +36,9 @@ from waypost.clock import ServerClock, SteadyClock
 from waypost.rpc import tracing
 from waypost.rpc.access import Limits
 from waypost.rpc.health import Check
+from waypost.rpc.hot_process import CompiledHandlers
 from waypost.rpc.methods import MessageCap, Shortcut
-from waypost.rpc.process import CompiledHandlers, Service, serve
+from waypost.rpc.process import Service, serve
 from waypost.rpc.told_limits import ToldLimits
 from waypost.settings import BadSettings
 from waypost.telemetry import Metrics

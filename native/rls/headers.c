@@ -83,6 +83,10 @@ static int is_same_policy(const policy *one, const policy *other) {
          name.size == other_name.size && memcmp(name.start, other_name.start, name.size) == 0;
 }
 
+static uint8_t *put_name(uint8_t *at, const policy *one) {
+  return put(at, one->status->rule->quoted.start, one->status->rule->quoted.size);
+}
+
 /* `"name";q=100;w=60`, each once. */
 static uint8_t *put_policies(uint8_t *at, const policy *policies, uint32_t count) {
   const uint8_t *end = at;
@@ -95,7 +99,7 @@ static uint8_t *put_policies(uint8_t *at, const policy *policies, uint32_t count
     at = PUT(at, ";w=");
     at = put_digits(at, (uint64_t)one->status->limit);
     at = PUT(at, "\";q=");
-    at = put(at, one->status->rule->quoted.start, one->status->rule->quoted.size);
+    at = put_name(at, one);
     at = i == 0 ? PUT(at, "\"") : PUT(at, ", \"");
   }
   return PUT_HEADER(at, "RateLimit-Policy", end);
@@ -110,7 +114,7 @@ static uint8_t *put_quotas(uint8_t *at, const policy *policies, uint32_t count) 
     at = PUT(at, ";t=");
     at = put_digits(at, (uint64_t)one->status->remaining);
     at = PUT(at, "\";r=");
-    at = put(at, one->status->rule->quoted.start, one->status->rule->quoted.size);
+    at = put_name(at, one);
     at = i == 0 ? PUT(at, "\"") : PUT(at, ", \"");
   }
   return PUT_HEADER(at, "RateLimit", end);
@@ -122,7 +126,7 @@ static uint8_t *put_limits(uint8_t *at, const policy *policies, uint32_t count, 
   for (uint32_t i = count; i-- > 0;) {
     const policy *one = policies + i;
     at = PUT(at, "\"");
-    at = put(at, one->status->rule->quoted.start, one->status->rule->quoted.size);
+    at = put_name(at, one);
     at = PUT(at, ";name=\"");
     at = put_digits(at, one->window_seconds);
     at = PUT(at, ";w=");

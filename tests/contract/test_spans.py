@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-import native
+from tests.support.hot_port import PORTS
 from tests.support.service import GET_LINK, Behaviour, Held, Links, Script, echo, fail, raw_call, running
 from tests.support.spans import NOT_SAMPLED, SAMPLED, SPAN_ID, TRACE_ID, Event, Seen, context_of, embedded, ids
 from tests.support.traced import REQUEST, Traced, instrumented, traced
@@ -24,11 +24,6 @@ from waypost.api.v1.link_service_pb2 import GetLinkRequest
 from waypost.errors import InvalidFields, LinkNotFound
 from waypost.rpc import tracing
 from waypost.rpc.context import EDGE_TIMEOUT, CallContext
-
-PORTS = [
-    "control",
-    pytest.param("hot", marks=pytest.mark.skipif(not native.HOT_PORT, reason="the hot port was not built here")),
-]
 
 
 def aborts(code: grpc.StatusCode, details: str = "as told") -> Behaviour:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.api import Api, fresh_alias
-from tests.e2e.shell import PROGRAMS, shell
+from tests.e2e.shell import shell
 from tests.support.mesh import Mesh
+from tests.support.missing import program
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,20 +36,18 @@ COMMON = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 PACKAGE = "waypost.api.v1"
 
 
-def program() -> Path:
-    """The `grpcurl` of this environment; without it the tests are skipped, in CI they fail."""
-    path = PROGRAMS / "grpcurl"
-    if not path.is_file():
-        if os.environ.get("CI"):
-            pytest.fail(f"{path} is missing")
-        pytest.skip("no grpcurl")
-    return path
-
-
 def grpcurl(mesh: Mesh, port: str, *arguments: str, options: tuple[str, ...] = (), key: str = "") -> tuple[int, str]:
     """Exit code and output of `grpcurl [options] HOST:PORT [arguments]`, with an API key if one is given."""
     options = ("-H", f"x-api-key: {key}", *options) if key else options
-    command = [str(program()), "-plaintext", "-max-time", "10", *options, f"127.0.0.1:{mesh.ports[port]}", *arguments]
+    command = [
+        str(program("grpcurl")),
+        "-plaintext",
+        "-max-time",
+        "10",
+        *options,
+        f"127.0.0.1:{mesh.ports[port]}",
+        *arguments,
+    ]
     code, output, errors = shell(command, mesh.env, ROOT)
     return code, output + errors
 

@@ -20,14 +20,14 @@ from envoy.service.ratelimit.v3 import rls_pb2, rls_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-import native
 from tests.faults.hot_attacks import ATTACKS, End
+from tests.support.hot_port import need_hot_port
 from tests.support.process import ROOT, Process, started
 from tests.support.waiting import until
 from waypost.api.v1.link_service_pb2 import GetLinkRequest
 from waypost.api.v1.link_service_pb2_grpc import LinkServiceStub
 
-pytestmark = pytest.mark.skipif(not native.HOT_PORT, reason="no compiled port was built")
+need_hot_port()
 
 RULES = "domain: shop\ndescriptors: [{key: client, rate_limit: {unit: second, requests_per_unit: 1000000}}]\n"
 

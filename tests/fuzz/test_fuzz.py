@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.support.missing import missing
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests" / "fuzz"
@@ -19,7 +20,7 @@ BOUNDS = ("-max_len=2048", "-timeout=100", "-rss_limit_mb=1024")
 """Of one input: bytes, seconds until it counts as endless, memory."""
 
 
-def missing(folder: Path) -> str | None:
+def absent(folder: Path) -> str | None:
     """What is not there of what targets are built with, and how to get it; `folder` is scratch."""
     if shutil.which("clang") is None:
         return "no clang (apt install clang)"
@@ -37,12 +38,9 @@ def missing(folder: Path) -> str | None:
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of all targets. Skips the test without the tools, or fails it where CI is set."""
     folder = tmp_path_factory.mktemp("targets")
-    reason = missing(folder)
+    reason = absent(folder)
     if reason is not None:
-        reason = f"cannot fuzz: {reason}"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing(f"cannot fuzz: {reason}")
     run(["bash", str(FOLDER / "build.sh"), str(folder), *TARGETS])
     return folder
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-import pytest
 from envoy.service.ratelimit.v3 import rls_pb2
 from prometheus_client import CollectorRegistry
 
@@ -22,15 +20,14 @@ from ratelimiter.offenders import Offenders
 from ratelimiter.overrides.live import LiveOverrides
 from ratelimiter.own_limiter import OwnLimiter
 from ratelimiter.service import RateLimitService
+from tests.support.hot_port import need_hot_port
 from tests.support.limiter import INSIDE, Limiter
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.clock import SteadyClock
 from waypost.rpc.context import CallContext
 
 if not native.HOT_PORT:
-    if os.environ.get("CI"):
-        raise RuntimeError("the hot port was not built: apt install libnghttp2-dev pkg-config, then make setup")
-    pytest.skip("the hot port was not built here", allow_module_level=True)
+    need_hot_port()
 
 from native._answers import MOST_EVENTS, StoreQuestion, override_digest
 from ratelimiter.compiled import METHODS, CompiledChecks, CompiledOptions, KeyBeginning

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,11 @@ class Process:
         """Its log so far; every line must be JSON."""
         return [json.loads(line) for line in list(self.lines)]
 
-    def wait_for(self, event: str, seconds: float = 20) -> dict[str, Any]:
-        """Waits for the first line of this event."""
+    def wait_for(self, event: str, seconds: float = 20, *, lines: int = 1) -> dict[str, Any]:
+        """Waits for the first line of this event, or for so many of them; returns the last of these."""
 
         def found() -> dict[str, Any] | None:
-            return next((line for line in self.log if line["event"] == event), None)
+            return next(islice((line for line in self.log if line["event"] == event), lines - 1, None), None)
 
         with self._changed:
             assert self._changed.wait_for(found, seconds), f"no {event!r} in {self.lines}"

@@ -15,13 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pytest
 from envoy.service.ratelimit.v3 import rls_pb2
 
 from ratelimiter.requests import Descriptor, LimitRequest
 from ratelimiter.results import CheckResult, DescriptorStatus
 from ratelimiter.rulelimits import UNITS
 from ratelimiter.ruletree import Rule
+from tests.support.missing import missing
 from waypost.limit_headers import quoted
 from waypost.model import LimitEntry
 
@@ -228,11 +228,11 @@ def rls() -> Rls:
 def _built() -> Path:
     compiler = shutil.which("cc")
     if compiler is None:
-        _missing("no C compiler: `apt install gcc` has one")
+        missing("no C compiler: `apt install gcc` has one")
     # Of the transport only what needs no library, but its headers speak of one.
     found = subprocess.run(["pkg-config", "--cflags", "libnghttp2"], capture_output=True, text=True, check=False)
     if found.returncode:
-        _missing("no libnghttp2 to build with: `apt install libnghttp2-dev pkg-config` has it")
+        missing("no libnghttp2 to build with: `apt install libnghttp2-dev pkg-config` has it")
     library = Path(tempfile.mkdtemp(prefix="waypost-rls-")) / "rls.so"
     sanitize = [*(f"-fsanitize={name}" for name in SANITIZERS), *(["-fno-sanitize-recover=all"] if SANITIZERS else [])]
     flags = [*FLAGS, *sanitize, *found.stdout.split(), "-shared", "-fPIC"]
@@ -240,12 +240,6 @@ def _built() -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return library
-
-
-def _missing(reason: str) -> None:
-    if os.environ.get("CI", "").lower() in ("1", "true"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def _content(buffer: _Buffer) -> bytes:

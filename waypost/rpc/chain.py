@@ -1,8 +1,9 @@
 """The middleware around every unary call, written without a transport so that each port can call it.
 
-A call goes `Observe → Errors → Admission → Deadline → the service's gate → the method`; for the gate see
-`waypost.rpc.access`, for what is around all of it where calls are traced `waypost.rpc.tracing`. Middleware is any
-`async (context, request, call_next)`; `build` folds a list of them around a handler, the first outermost.
+A call goes `Observe → Errors → Admission → Deadline → UnaryOnly → the service's gate → the method`; for deadlines see
+`waypost.rpc.deadlines`, for the gate `waypost.rpc.access`, for what is around all of it where calls are traced
+`waypost.rpc.tracing`. Middleware is any `async (context, request, call_next)`; `build` folds a list of them around a
+handler, the first outermost.
 """
 
 from __future__ import annotations
@@ -10,18 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 import structlog
 from prometheus_client import Histogram
 
-from waypost.errors import DeadlineExceeded, Draining, Overloaded
+from waypost.errors import Draining, Overloaded
 from waypost.ids import correlation_id
-from waypost.rpc.context import CURRENT, EDGE_TIMEOUT, CallContext
+from waypost.rpc.context import CURRENT, CallContext
 from waypost.rpc.status import RpcError, to_status
 from waypost.telemetry import CORRELATION_ID, Metrics
 
@@ -200,95 +201,6 @@ class Admission:
             async with asyncio.timeout(timeout):
                 await self._idle.wait()
         return self.in_flight == 0
-
-
-class Deadline:
-    """Every call has one: the caller's (gRPC, or what Envoy will wait), else the default; never above the most.
-
-    Times in seconds. `caps`: the most of a method, by its full name, where that is less.
-    """
-
-    def __init__(self, default: float, maximum: float, caps: Mapping[str, float] | None = None) -> None:
-        self._default = default
-        self._maximum = maximum
-        self._caps = caps or {}
-
-    async def __call__(self, context: CallContext, request: bytes, call_next: Handler) -> bytes:
-        """Runs the call; raises `DeadlineExceeded` when its time is up."""
-        cap = min(self._maximum, self._caps.get(context.method, self._maximum))
-        context.timeout = timeout = min(cap, self._asked(context))
-        context.deadline = asyncio.get_running_loop().time() + timeout
-        steps = call_next(context, request).__await__()
-        try:
-            waits = next(steps)
-        except StopIteration as done:
-            # It waited for nothing: most calls of the limiter do not, and a timer costs as much as they do.
-            return cast(bytes, done.value)
-        scope = _Scope(context.deadline)
-        try:
-            return await _Rest(steps, waits)
-        except asyncio.CancelledError:
-            if scope.close():
-                raise DeadlineExceeded(timeout) from None
-            raise
-        finally:
-            scope.close()
-
-    def _asked(self, context: CallContext) -> float:
-        if context.client_timeout is not None:
-            return max(0.0, context.client_timeout)
-        edge = context.headers.get(EDGE_TIMEOUT, "")
-        if edge.isascii() and edge.isdigit() and len(edge) < 10:
-            return int(edge) / 1000 or self._default
-        return self._default
-
-
-class _Scope:
-    """What `asyncio.timeout_at` does for the running task, at a fifth of the cost: each call that waits has one."""
-
-    __slots__ = ("_cancelling", "_expired", "_task", "_timer")
-
-    def __init__(self, deadline: float) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("calls run in tasks")
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._expired = False
-        self._timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_at(deadline, self._expire)
-
-    def _expire(self) -> None:
-        self._expired = True
-        self._task.cancel()
-
-    def close(self) -> bool:
-        """Ends it; whether its own end, and nobody else, has cancelled the task."""
-        if self._timer is None:
-            return False
-        self._timer.cancel()
-        self._timer = None
-        return self._expired and self._task.uncancel() <= self._cancelling
-
-
-class _Rest:
-    """What is left of an awaitable whose `steps` have begun, and that `waits` for something."""
-
-    def __init__(self, steps: Generator[Any, Any, bytes], waits: object) -> None:
-        self._steps = steps
-        self._waits = waits
-
-    def __await__(self) -> Generator[Any, Any, bytes]:
-        waits = self._waits
-        try:
-            while True:
-                try:
-                    given = yield waits
-                except BaseException as error:
-                    waits = self._steps.throw(error)
-                else:
-                    waits = self._steps.send(given)
-        except StopIteration as done:
-            return cast(bytes, done.value)
 
 
 def log_calls(

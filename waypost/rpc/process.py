@@ -11,17 +11,17 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 import uvloop
 from starlette.types import ASGIApp
 
-import native
 from waypost.access.policies import POLICIES
 from waypost.rpc import chain, reflection, tracing
+from waypost.rpc.deadlines import Deadline
 from waypost.rpc.health import Check, Health
-from waypost.rpc.hot_settings import HotPortSettings
+from waypost.rpc.hot_process import CompiledHandlers, hot_port
 from waypost.rpc.http import HttpServer, Page, metrics_app
 from waypost.rpc.methods import MessageCap, MessageCaps, Shortcut, UnaryOnly, endpoint, method_table
 from waypost.rpc.ports import PortInUse, listen
@@ -30,21 +30,12 @@ from waypost.setting_names import SETTING_NAMES
 from waypost.settings import BadSettings, ServiceSettings, reserved_in_use
 from waypost.telemetry import Metrics, configure_logging, info_line, watch_loop_lag
 
-if TYPE_CHECKING:  # which may not have been built
-    from native._answers import HealthAnswers
-    from native._server import Server
-    from waypost.rpc.hot_server import HotServer
-
 S = TypeVar("S", bound=ServiceSettings)
 
 EXIT_SETTINGS = 2
 
 # Seconds in which those who watch its health hear that a service leaves, before their streams are cut.
 _NOTICE_SECONDS = 0.05
-
-# Seconds between two beats of the event loop, and after which silence a compiled health check says NOT_SERVING.
-_BEAT_SECONDS = 0.5
-_SILENCE_SECONDS = 2.0
 
 # Seconds for what has been told to end, before it is left behind.
 _END_SECONDS = 5.0
@@ -87,17 +78,6 @@ async def _run(run: Callable[[S], Awaitable[None]], settings: S, watchdog: threa
 def _give_up() -> None:
     structlog.get_logger().error("something does not end; the process is left by force")
     os._exit(1)
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledHandlers:
-    """What answers some methods of a hot port without Python.
-
-    `register` is called before the port opens; from `pass_up` on everything is left to the chain, which refuses it.
-    """
-
-    register: Callable[[Server], None]
-    pass_up: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +168,7 @@ class _Running:
                 ),
                 chain.Errors(),
                 self._admission,
-                chain.Deadline(
+                Deadline(
                     settings.default_deadline_ms / 1000,
                     settings.max_deadline_ms / 1000,
                     {name: policy.seconds for name, policy in POLICIES.items()},
@@ -208,8 +188,16 @@ class _Running:
                 message_seconds=settings.default_deadline_ms / 1000,
             ),
         )
-        self._hot = _hot_server(service, handler, caps.largest)
-        self._heart: HealthAnswers | None = _compiled_health(self._hot, self._health) if self._hot else None
+        self._hot = hot_port(
+            settings,
+            service.name,
+            service.hot_port,
+            handler,
+            largest=caps.largest,
+            health=self._health,
+            metrics=metrics,
+            compiled=service.compiled,
+        )
         self._metrics_server = HttpServer(metrics_app(self._health, metrics, service.pages), drain_seconds=1)
         self._web_server = (
             HttpServer(service.web(self._health), drain_seconds=settings.drain_seconds) if service.web else None
@@ -226,7 +214,7 @@ class _Running:
         await self._health.begin()
         await self._rpc.start()
         if self._hot:
-            await self._hot.start()
+            await self._hot.server.start()
         self._begin_http(self._metrics_server, metrics_socket)
         if self._web_server and web_socket:
             self._begin_http(self._web_server, web_socket)
@@ -235,22 +223,22 @@ class _Running:
         self._begin(self._health.run(), "health")
         self._begin(self._rpc.run(), "control port")
         self._begin(watch_loop_lag(service.metrics.loop_lag), "loop lag")
-        if self._heart:
-            self._begin(_beat(self._heart), "heartbeat")
+        if self._hot:
+            self._begin(self._hot.beat(), "heartbeat")
         # What start-up made lives for good: the collector need not walk it again and again.
         gc.freeze()
         ports = Ports(
             self._rpc.port,
             metrics_socket.getsockname()[1],
             web_socket.getsockname()[1] if web_socket else 0,
-            self._hot.port if self._hot else 0,
+            self._hot.server.port if self._hot else 0,
         )
         self._log.info(
             "serving",
             control=ports.control,
             metrics=ports.metrics,
             web=ports.web,
-            hot=self._hot.address if self._hot else "",
+            hot=self._hot.server.address if self._hot else "",
             rpc_services=self._services,
         )
         if service.on_ports:
@@ -274,7 +262,7 @@ class _Running:
         await asyncio.sleep(max(delay, _NOTICE_SECONDS))
         if self._hot:
             # Its clients go when they are asked to; what they sent before they heard of it is still served.
-            await self._hot.leave()
+            await self._hot.server.leave()
             await asyncio.sleep(_NOTICE_SECONDS)
         self._admission.refuse_new()
         if self._service.compiled:
@@ -307,8 +295,10 @@ class _Running:
         gc.unfreeze()
 
     async def _stop_rpc(self, grace: float) -> None:
-        servers = [server for server in (self._rpc, self._hot) if server]
-        await asyncio.gather(*(server.stop(grace, self._admission.wait_idle) for server in servers))
+        stops = [self._rpc.stop(grace, self._admission.wait_idle)]
+        if self._hot:
+            stops.append(self._hot.server.stop(grace, self._admission.wait_idle))
+        await asyncio.gather(*stops)
 
     def _listen(self, host: str, port: int) -> socket.socket:
         sock = listen(host, port)
@@ -320,44 +310,6 @@ class _Running:
 
     def _begin_http(self, server: HttpServer, sock: socket.socket) -> None:
         self._http[server] = asyncio.create_task(server.serve(sockets=[sock]), name="http")
-
-
-def _hot_server(service: Service, handler: chain.Handler, largest: int) -> HotServer | None:
-    """The service's hot port; None where it has none, or none was built, which is said."""
-    settings = service.settings
-    if service.hot_port is None or not isinstance(settings, HotPortSettings) or not settings.hot_ports:
-        return None
-    if not native.HOT_PORT:
-        structlog.get_logger().warning(
-            "no hot port",
-            detail="the hot port is not built (apt install libnghttp2-dev pkg-config gcc python3-dev, then make "
-            "setup): its calls are served on the control port, slower",
-        )
-        return None
-    from waypost.rpc.hot_metrics import HotPortMetrics
-    from waypost.rpc.hot_server import HotServer
-
-    hot = HotServer(handler, settings.hot_options(service.name, service.hot_port, largest))
-    service.metrics.registry.register(HotPortMetrics(hot.transport))
-    if service.compiled:
-        service.compiled.register(hot.transport)
-    return hot
-
-
-def _compiled_health(hot: HotServer, health: Health) -> HealthAnswers:
-    from native._answers import HealthAnswers
-
-    answers = HealthAnswers(health.names, seconds=_SILENCE_SECONDS, traced=tracing.enabled())
-    answers.register(hot.transport)
-    health.follow(answers.set)
-    return answers
-
-
-async def _beat(heart: HealthAnswers) -> None:
-    """Says again and again, for ever, that the event loop runs."""
-    while True:
-        heart.beat()
-        await asyncio.sleep(_BEAT_SECONDS)
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 
 import grpc
-import pytest
+
+from tests.support.missing import missing
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCES = (Path(__file__).with_name("echo.c"), *sorted((ROOT / "native" / "h2").glob("*.c")))
@@ -39,24 +40,18 @@ REPORTS = {
 """How sanitizers speak: all end the program with another status than 0."""
 
 
-def _missing(reason: str) -> None:
-    if os.environ.get("CI", "").lower() in ("1", "true"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @cache
 def _built() -> Path:
     """The program; built once a session, with warnings as errors."""
     name = "clang" if SANITIZERS else "cc"
     compiler = shutil.which(name)
     if compiler is None:
-        _missing(f"no {name} to build with: `apt install {name if SANITIZERS else 'gcc'}` has it")
+        missing(f"no {name} to build with: `apt install {name if SANITIZERS else 'gcc'}` has it")
     found = subprocess.run(
         ["pkg-config", "--cflags", "--libs", "libnghttp2"], check=False, capture_output=True, text=True
     )
     if found.returncode:
-        _missing("no libnghttp2 to build with: `apt install libnghttp2-dev pkg-config` has it")
+        missing("no libnghttp2 to build with: `apt install libnghttp2-dev pkg-config` has it")
     program = Path(tempfile.mkdtemp(prefix="waypost-h2-")) / "echo"
     sanitize = ["-O1", f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     command = [

@@ -9,7 +9,7 @@ import socket
 import struct
 import subprocess
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import google.rpc
 import grpc
@@ -19,9 +19,10 @@ from envoy.service.ratelimit.v3 import rls_pb2, rls_pb2_grpc
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.e2e.shell import DIRECT, PROGRAMS
+from tests.e2e.shell import DIRECT
 from tests.integration.ratelimiter.process import Limiter
 from tests.support import protoset
+from tests.support.missing import missing, program
 from tests.support.process import ROOT, Process
 from waypost.api.v1 import link_service_pb2 as links_pb
 from waypost.api.v1.link_service_pb2_grpc import LinkServiceStub
@@ -81,20 +82,10 @@ def test_python_cancels_and_gives_up(echo: Process) -> None:
 
 def grpcurl(process: Process, *arguments: str) -> tuple[int, str]:
     """Exit code and output of `grpcurl`, asked about the process's hot port; the last argument is what to call."""
-    path = PROGRAMS / "grpcurl"
-    if not path.is_file():
-        missing(f"{path} is missing")
     *options, what = arguments
-    command = [str(path), "-plaintext", "-max-time", "10", *options, hot(process), *what.split()]
+    command = [str(program("grpcurl")), "-plaintext", "-max-time", "10", *options, hot(process), *what.split()]
     done = subprocess.run(command, env=os.environ | DIRECT, capture_output=True, text=True, timeout=30, check=False)
     return done.returncode, done.stdout + done.stderr
-
-
-def missing(what: str) -> NoReturn:
-    """A program is not there: in CI the test fails, elsewhere it is skipped."""
-    if os.environ.get("CI", "").lower() in ("1", "true"):
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 def test_grpcurl_with_a_set_of_descriptors(limiter: Limiter, tmp_path: Path) -> None:

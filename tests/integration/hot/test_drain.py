@@ -28,8 +28,7 @@ def test_calls_in_flight_finish_and_new_ones_are_refused(echo: Process) -> None:
     with grpc.insecure_channel(address) as channel:
         call: Any = channel.unary_unary(METHOD)
         held = [call.future(HELD, timeout=30) for _ in range(20)]
-        while [line["event"] for line in echo.log].count("held") < 20:
-            time.sleep(0.01)
+        echo.wait_for("held", lines=20)
         echo.signal(signal.SIGTERM)
         echo.wait_for("draining")
         while not refused(address):

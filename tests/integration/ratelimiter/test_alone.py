@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,9 @@ import pytest
 from envoy.service.ratelimit.v3 import rls_pb2
 
 import native
-from tests.e2e.shell import PROGRAMS
 from tests.integration.ratelimiter.process import Limiter, limiter_running
+from tests.support.hot_port import PORTS
+from tests.support.missing import program
 from waypost.api.v1 import limit_override_service_pb2 as overrides_pb
 from waypost.api.v1 import rate_limit_service_pb2 as pb
 from waypost.api.v1.limit_override_service_pb2_grpc import LimitOverrideServiceStub
@@ -36,10 +36,8 @@ descriptors:
 MESH = "domain: waypost\ndescriptors: [{key: a, rate_limit: {unit: year, requests_per_unit: 2}}]"
 
 
-@pytest.fixture(scope="module", params=["control", "hot"])
+@pytest.fixture(scope="module", params=PORTS)
 def limiter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limiter]:
-    if request.param == "hot" and not native.HOT_PORT:
-        pytest.skip("the hot port was not built")
     folder = tmp_path_factory.mktemp("limits")
     (folder / "shop.yaml").write_text(RULES)
     (folder / "waypost.yaml").write_text(MESH)
@@ -115,13 +113,16 @@ def test_what_it_tells_operators(limiter: Limiter) -> None:
 
 
 def grpcurl(limiter: Limiter, *arguments: str) -> tuple[int, str]:
-    path = PROGRAMS / "grpcurl"
-    if not path.is_file():
-        if os.environ.get("CI"):
-            pytest.fail(f"{path} is missing")
-        pytest.skip("no grpcurl")
     *options, what = arguments
-    command = [str(path), "-plaintext", "-max-time", "10", *options, f"127.0.0.1:{limiter.control}", *what.split()]
+    command = [
+        str(program("grpcurl")),
+        "-plaintext",
+        "-max-time",
+        "10",
+        *options,
+        f"127.0.0.1:{limiter.control}",
+        *what.split(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     return done.returncode, done.stdout + done.stderr
 

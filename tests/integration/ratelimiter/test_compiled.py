@@ -56,8 +56,8 @@ async def test_log_and_offenders_hear_of_what_was_answered_without_python(limite
     for _ in range(4):
         limiter.ask("shop", {"address": "b"}, metadata=(("x-correlation-id", "mine"),))
     # The first of each two.
-    for _ in range(2):
-        line = limiter.process.wait_for("rpc")
+    for lines in (1, 2):
+        line = limiter.process.wait_for("rpc", lines=lines)
         assert (line["rpc"], line["code"], line["correlation_id"]) == (METHOD, "OK", "mine")
     await until(lambda: limiter.http.get("/offenders").json()["offenders"] != [])
     assert limiter.http.get("/offenders").json()["offenders"] == [

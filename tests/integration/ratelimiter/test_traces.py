@@ -9,8 +9,8 @@ import pytest
 from envoy.service.ratelimit.v3 import rls_pb2_grpc
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest
 
-import native
 from tests.integration.ratelimiter.process import FREE
+from tests.support.hot_port import PORTS
 from tests.support.process import started
 from tests.support.spans import NOT_SAMPLED, SAMPLED, SPAN_ID, TRACE_ID
 from waypost.api.v1.rate_limit_service_pb2 import ListRulesRequest
@@ -33,13 +33,7 @@ sys.exit(main("ratelimiter", Settings, run))
 """
 
 
-@pytest.mark.parametrize(
-    "port",
-    [
-        "control",
-        pytest.param("hot", marks=pytest.mark.skipif(not native.HOT_PORT, reason="the hot port was not built here")),
-    ],
-)
+@pytest.mark.parametrize("port", PORTS)
 def test_a_program_that_sets_a_tracer_provider_sees_what_callers_trace(port: str) -> None:
     with started("-c", PROGRAM, **FREE) as process:
         address = str(process.wait_for("serving")[port])

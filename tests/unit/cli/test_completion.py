@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.support.missing import missing
 from tests.unit.cli.test_root import loaded
 from waypost.cli.completion import SHELLS, VARIABLE
 from waypost.cli.root import cli
@@ -64,10 +65,7 @@ def bash() -> str:
     """Where it is."""
     found = shutil.which("bash")
     if found is None:
-        reason = "bash is missing"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing("bash is missing")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from tests.support.addresses import FORMS
 from tests.support.link_server import LinkServer, serving
+from tests.support.missing import missing
 from waypost import Client
 from waypost.client import Unreachable
 from waypost.client.channel import Server
@@ -51,10 +51,7 @@ async def test_no_proxy_is_asked_for_this_machine(monkeypatch: pytest.MonkeyPatc
 def certificate(tmp_path: Path) -> tuple[bytes, bytes]:
     """A key and a certificate for this machine that nobody else has signed."""
     if shutil.which("openssl") is None:
-        reason = "openssl is missing"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing("openssl is missing")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=test"
     names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]

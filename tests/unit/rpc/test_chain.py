@@ -14,8 +14,9 @@ from tests.support.waiting import until
 from waypost.api.v1 import link_service_pb2
 from waypost.errors import DeadlineExceeded, Draining, LinkNotFound, Overloaded
 from waypost.rpc import chain
-from waypost.rpc.chain import Admission, CallRecord, Deadline, Errors, Handler, Observe
+from waypost.rpc.chain import Admission, CallRecord, Errors, Handler, Observe
 from waypost.rpc.context import CURRENT, CallContext
+from waypost.rpc.deadlines import Deadline
 from waypost.rpc.methods import endpoint, method_table
 from waypost.rpc.status import RpcError
 from waypost.telemetry import CORRELATION_ID, Metrics

@@ -13,9 +13,9 @@ from tests.support.service import Dependency, Held, Links, reason_of, running
 from tests.support.waiting import until
 from waypost.api.v1 import link_service_pb2
 from waypost.errors import DeadlineExceeded
-from waypost.rpc.chain import Deadline
 from waypost.rpc.channel import outgoing_metadata
 from waypost.rpc.context import CURRENT, CallContext
+from waypost.rpc.deadlines import Deadline
 
 EDGE = "x-envoy-expected-rq-timeout-ms"
 

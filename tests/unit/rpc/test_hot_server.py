@@ -13,12 +13,13 @@ import grpc
 import pytest
 
 import native
+from tests.support.hot_port import need_hot_port
 from tests.support.service import captured_log
 from tests.support.waiting import until
 from waypost.rpc.context import CallContext, Metadata
 
 if not native.HOT_PORT:
-    pytest.skip("the hot port was not built", allow_module_level=True)
+    need_hot_port()
 
 from waypost.rpc.hot_options import HotServerOptions
 from waypost.rpc.hot_server import AT_ONCE, HotServer
