@@ -65,6 +65,8 @@ def main(name: str, settings_class: type[S], run: Callable[[S], Awaitable[None]]
         return 1
     finally:
         watchdog.cancel()
+    # Its last word: by now connections and tasks that had something to say while they were ended have said it.
+    log.info("stopped")
     return 0
 
 
@@ -275,7 +277,7 @@ class _Running:
         # Last, so that the state of the drain can be read to its end.
         self._metrics_server.should_exit = True
         await asyncio.wait([self._http[self._metrics_server]])
-        self._log.info("stopped", in_flight=self._admission.in_flight)
+        self._log.info("drained", in_flight=self._admission.in_flight)
 
     async def close(self) -> None:
         """Ends whatever still runs, however far it came."""

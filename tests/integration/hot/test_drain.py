@@ -41,7 +41,7 @@ def test_calls_in_flight_finish_and_new_ones_are_refused(echo: Process) -> None:
         echo.signal(signal.SIGUSR1)
         assert all(b"held" in one.result() for one in held)
     assert echo.end() == 0
-    assert echo.wait_for("stopped")["in_flight"] == 0
+    assert echo.wait_for("drained")["in_flight"] == 0
 
 
 def test_what_never_finishes_is_ended() -> None:

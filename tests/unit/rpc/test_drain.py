@@ -104,7 +104,7 @@ async def test_what_is_in_flight_finishes_and_new_calls_are_refused() -> None:
 async def test_a_service_at_rest_stops_at_once() -> None:
     async with running(Links(), drain_seconds=30) as service:
         assert await service.end() < 1.5
-        assert service.log.of("stopped")[0]["in_flight"] == 0
+        assert service.log.of("drained")[0]["in_flight"] == 0
 
 
 async def test_open_streams_do_not_hold_the_stop() -> None:

@@ -277,7 +277,7 @@ async def test_told_to_stop_before_it_started_it_ends_well() -> None:
     service = Service("test", ServiceSettings(), 0, 0, [Links()], Metrics("test"), stop=stop)
     with captured_log() as log:
         await asyncio.wait_for(serve(service), 5)
-    assert [line["event"] for line in log.lines if line["event"] != "ready"] == ["serving", "draining", "stopped"]
+    assert [line["event"] for line in log.lines if line["event"] != "ready"] == ["serving", "draining", "drained"]
 
 
 async def test_from_its_first_moment_it_says_not_serving_until_it_is_ready() -> None:

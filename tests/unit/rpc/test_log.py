@@ -96,7 +96,7 @@ async def test_the_life_of_a_service_is_in_its_log() -> None:
         await service.end()
         events = [line["event"] for line in service.log.lines]
         (line,) = service.log.of("serving")
-    assert events == ["serving", "ready", "draining", "stopped"]
+    assert events == ["serving", "ready", "draining", "drained"]
     assert (line["control"], line["metrics"]) == (service.ports.control, service.ports.metrics)
     assert line["rpc_services"] == [LINKS]
 

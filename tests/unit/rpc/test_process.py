@@ -120,7 +120,7 @@ def test_it_serves_and_ends_with_0_when_told_to(limiter: Process) -> None:
         assert (page.status_code, page.json()["service"]) == (200, "ratelimiter")
         limiter.signal(signal.SIGTERM)
         assert limiter.end() == 0
-    assert [entry["event"] for entry in limiter.log][-2:] == ["draining", "stopped"]
+    assert [entry["event"] for entry in limiter.log][-3:] == ["draining", "drained", "stopped"]
 
 
 def test_interrupted_it_ends_with_0_too(limiter: Process) -> None:
