@@ -20,6 +20,7 @@ _SECRETS = re.compile(
 
 def masked(line: bytes) -> bytes:
     """The line with every secret in it made unreadable; quick where there is none."""
-    if b"wp_" not in line and b"eyJ" not in line:
+    # One letter is found ten times as fast as three, and most lines have no J.
+    if b"wp_" not in line and (b"J" not in line or b"eyJ" not in line):
         return line
     return _SECRETS.sub(lambda found: (found[1] or found[2]) + MASK, line)

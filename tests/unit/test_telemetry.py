@@ -10,11 +10,11 @@ import time
 
 import pytest
 import structlog
-from prometheus_client import Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 
 from tests.support.service import captured_log
 from tests.support.waiting import until
-from waypost.telemetry import CORRELATION_ID, LATENCY_BUCKETS, Metrics, watch_loop_lag
+from waypost.telemetry import CORRELATION_ID, LATENCY_BUCKETS, Durations, Metrics, watch_loop_lag
 
 
 def test_two_services_have_metrics_of_their_own() -> None:
@@ -46,6 +46,35 @@ def test_where_the_kernel_says_nothing_there_is_still_a_page(monkeypatch: pytest
 
     monkeypatch.setattr(builtins, "open", refuse)
     assert metrics.registry.get_sample_value("process_resident_memory_bytes") == 0
+
+
+def test_durations_are_a_histogram_like_that_of_the_library() -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    durations = Durations("took_seconds", "How long it took.", ("method", "code"), ours)
+    reference = Histogram(
+        "took_seconds", "How long it took.", ["method", "code"], buckets=LATENCY_BUCKETS, registry=theirs
+    )
+    for labels in (("a", "OK"), ("b", 'quoted"')):
+        for seconds in (0.0, *LATENCY_BUCKETS, 0.0007, 99.0):
+            durations.labels(*labels).observe(seconds)
+            reference.labels(*labels).observe(seconds)
+    durations.labels("c", "OK")
+    reference.labels("c", "OK")
+    told = [line for line in generate_latest(theirs).decode().splitlines() if "_created" not in line]
+    assert generate_latest(ours).decode().splitlines() == told
+
+
+def test_durations_have_one_child_for_the_same_labels() -> None:
+    durations = Durations("took_seconds", "How long it took.", ("method",), CollectorRegistry())
+    assert durations.labels("a") is durations.labels("a")
+    assert durations.labels("a") is not durations.labels("b")
+
+
+def test_a_name_is_taken_once() -> None:
+    registry = CollectorRegistry()
+    Durations("took_seconds", "How long it took.", (), registry)
+    with pytest.raises(ValueError, match="took_seconds"):
+        Durations("took_seconds", "How long it took.", (), registry)
 
 
 def value(gauge: Gauge) -> float:
