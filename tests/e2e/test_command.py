@@ -12,7 +12,8 @@ import pytest
 import native
 from tests.e2e.api import Api, fresh_alias
 from tests.e2e.shell import DONE, FAILED, NO_ANSWER, WRONG_USAGE, one_line, waypost
-from tests.support.mesh import Mesh, free_ports, without_settings
+from tests.support.mesh import Mesh, without_settings
+from tests.support.ports import free_ports
 from tests.support.postgres import Server, run
 from waypost import __version__
 from waypost.adapters.migrate import migrations, status

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.keys import PEPPER
-from tests.support.mesh import PATIENCE, free_ports, without_settings
+from tests.support.mesh import PATIENCE, without_settings
+from tests.support.ports import free_ports
 from waypost.supervisor.environment import DATABASE_ROLES
 
 

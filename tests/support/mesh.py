@@ -19,10 +19,8 @@ import contextlib
 import functools
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +32,7 @@ from typing import IO, Any, TypeVar
 
 from tests.support.keys import add_key
 from tests.support.missing import missing
+from tests.support.ports import free_ports
 from tests.support.postgres import run
 from waypost.access.identity import Role
 from waypost.supervisor import envoy, postgres_programs
@@ -54,9 +53,6 @@ PATIENCE = 60.0
 """Seconds for what takes a second or three on a machine that has nothing else to do."""
 GONE_SECONDS = 20.0
 """How long anything of a mesh may outlive its supervisor: the guardian's own limit."""
-
-_PORTS = range(12_000, 32_000)
-"""Below those that the kernel gives to outgoing connections, which could otherwise take one between look and use."""
 
 
 class MeshEnded(Exception):
@@ -352,21 +348,6 @@ def need_programs() -> None:
         postgres_programs.find(None)
     except (CannotStart, ClusterError) as error:
         missing(f"no mesh: {error}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, all different."""
-    found: list[int] = []
-    for port in random.sample(_PORTS, len(_PORTS)):
-        if len(found) == count:
-            break
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-    return found
 
 
 def without_settings(env: Mapping[str, str]) -> dict[str, str]:

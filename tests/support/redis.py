@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import redis
 
 from tests.support.missing import missing
+from tests.support.ports import free_port
 
 SERVICE = "waypost"
 """What the Sentinels call the server that they watch."""
@@ -252,13 +252,6 @@ def redis_cluster() -> Iterator[Cluster]:
         cluster = Cluster(nodes)
         cluster.wait_until_whole()
         yield cluster
-
-
-def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager

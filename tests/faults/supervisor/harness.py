@@ -7,28 +7,19 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.ports import free_ports
 from waypost.supervisor.exits import ended
 from waypost.supervisor.process_table import look_up, members
 from waypost.supervisor.settings import SupervisorSettings
 
 PROGRAM = str(Path(__file__).with_name("up_standins.py"))
 PATIENCE = 40.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def environment(data: Path) -> dict[str, str]:

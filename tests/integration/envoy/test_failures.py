@@ -20,6 +20,7 @@ from tests.integration.envoy.conftest import Mesh
 from tests.integration.envoy.edge import Edge
 from tests.integration.envoy.hot_upstream import hot_port
 from tests.integration.envoy.upstreams import ServicePort, control_port, web_port
+from tests.support.ports import free_port
 from waypost.api.v1 import link_service_pb2 as links_pb
 from waypost.api.v1 import link_service_pb2_grpc as links_grpc
 from waypost.api.v1 import rate_limit_service_pb2 as limits_pb
@@ -37,9 +38,9 @@ async def deserted(folder: Path, *, brisk: bool) -> AsyncIterator[Edge]:
     """An edge with nobody behind it, which tries again at once or, as in earnest, after a while."""
     config = EnvoyConfig(
         edges.descriptor_set(folder),
-        gateway=("127.0.0.1", edges.free_port()),
-        gateway_web=("127.0.0.1", edges.free_port()),
-        ratelimiter=("127.0.0.1", edges.free_port()),
+        gateway=("127.0.0.1", free_port()),
+        gateway_web=("127.0.0.1", free_port()),
+        ratelimiter=("127.0.0.1", free_port()),
     )
     async with edges.running(config, folder, brisk=brisk) as edge:
         yield edge
@@ -262,7 +263,7 @@ async def test_one_of_two_services_down_is_one_down(tmp_path: Path) -> None:
     async with control_port() as ratelimiter:
         config = EnvoyConfig(
             edges.descriptor_set(tmp_path),
-            gateway=("127.0.0.1", edges.free_port()),
+            gateway=("127.0.0.1", free_port()),
             ratelimiter=("127.0.0.1", ratelimiter.port),
         )
         async with edges.running(config, tmp_path) as edge:

@@ -24,6 +24,7 @@ from tests.integration.envoy.test_routes import BINDINGS, ENVOYS_OWN, INSIDE, ME
 from tests.integration.envoy.upstreams import Context, control_port
 from tests.support import contract
 from tests.support.contract import Binding
+from tests.support.ports import free_port
 from waypost.access.policies import POLICIES, LimitClass
 from waypost.api.v1 import link_service_pb2 as links_pb
 from waypost.api.v1 import link_service_pb2_grpc as links_grpc
@@ -248,7 +249,7 @@ async def test_a_limiter_that_is_gone_refuses_nobody(tmp_path: Path) -> None:
         config = EnvoyConfig(
             edges.descriptor_set(tmp_path),
             gateway=("127.0.0.1", gateway.port),
-            ratelimiter=("127.0.0.1", edges.free_port()),
+            ratelimiter=("127.0.0.1", free_port()),
         )
         async with edges.running(config, tmp_path) as edge, edge.client() as client, edge.channel() as channel:
             assert (await client.get("/api/v1/urls/abc")).status_code == 200

@@ -16,6 +16,7 @@ from tests.integration.envoy import status
 from tests.integration.envoy.conftest import Mesh
 from tests.integration.envoy.hot_upstream import hot_port
 from tests.integration.envoy.upstreams import ServicePort, control_port
+from tests.support.ports import free_port
 from waypost.api.v1 import link_service_pb2 as pb
 from waypost.api.v1 import link_service_pb2_grpc as pb_grpc
 from waypost.api.v1 import rate_limit_service_pb2 as limits_pb
@@ -136,7 +137,7 @@ async def test_a_full_batch_outlasts_a_restart_too(
     tmp_path: Path, serve: Callable[[int], AbstractAsyncContextManager[ServicePort]], keyed: bool
 ) -> None:
     """Its bytes are kept for the next attempt."""
-    port = edges.free_port()
+    port = free_port()
     config = EnvoyConfig(edges.descriptor_set(tmp_path), gateway=("127.0.0.1", port))
     headers = JSON | ({"idempotency-key": "k"} if keyed else {})
     async with edges.running(config, tmp_path) as edge, edge.client() as client, channel(edge.target) as ours:

@@ -21,6 +21,7 @@ from tests.integration.envoy.edge import Edge
 from tests.integration.envoy.test_hardening import RawH2
 from tests.integration.envoy.upstreams import ServicePort, Web, control_port, web_port
 from tests.support.certificates import Authority
+from tests.support.ports import free_port
 from waypost.api.v1 import link_service_pb2 as links_pb
 from waypost.api.v1 import link_service_pb2_grpc as links_grpc
 from waypost.supervisor import envoy
@@ -76,7 +77,7 @@ async def running_secure(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
             gateway=("127.0.0.1", gateway.port),
             gateway_web=("127.0.0.1", web.port),
             ratelimiter=("127.0.0.1", gateway.port),
-            tls=Tls(secret, edges.free_port(), PUBLIC_PORT),
+            tls=Tls(secret, free_port(), PUBLIC_PORT),
         )
         async with edges.running(config, folder) as edge:
             yield Secure(edge, gateway, web)
@@ -306,7 +307,7 @@ async def test_the_key_is_in_no_dump(secure: Secure) -> None:
 
 async def test_the_usual_port_stands_in_no_location_and_hsts_can_be_left_out(secure: Secure, tmp_path: Path) -> None:
     assert secure.edge.config.tls is not None
-    tls = replace(secure.edge.config.tls, port=edges.free_port(), public_port=443, hsts_seconds=0)
+    tls = replace(secure.edge.config.tls, port=free_port(), public_port=443, hsts_seconds=0)
     async with edges.running(replace(secure.edge.config, tls=tls), tmp_path) as edge:
         async with edge.client() as client:
             response = await client.get("/abc?a=b", headers={"host": "go.example:8080"})
@@ -322,7 +323,7 @@ async def test_behind_a_proxy_its_word_on_the_scheme_counts(
     secure: Secure, tmp_path: Path, said: str, seen: str
 ) -> None:
     assert secure.edge.config.tls is not None
-    tls = replace(secure.edge.config.tls, port=edges.free_port())
+    tls = replace(secure.edge.config.tls, port=free_port())
     config = replace(secure.edge.config, tls=tls, trusted_hops=1)
     async with edges.running(config, tmp_path), httpx.AsyncClient(verify=trusting(), trust_env=False) as client:
         headers = {"x-forwarded-proto": said, "x-forwarded-for": "198.51.100.7"}

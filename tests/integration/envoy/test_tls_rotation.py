@@ -22,6 +22,7 @@ from tests.integration.envoy import edge as edges
 from tests.integration.envoy.edge import Edge
 from tests.integration.envoy.upstreams import control_port, web_port
 from tests.support.certificates import Authority, Pair
+from tests.support.ports import free_port
 from waypost.api.v1 import link_service_pb2 as links_pb
 from waypost.api.v1 import link_service_pb2_grpc as links_grpc
 from waypost.supervisor import certificate_watch, certificates
@@ -169,7 +170,7 @@ async def rotating(tmp_path: Path) -> AsyncIterator[Rotating]:
             gateway=("127.0.0.1", gateway.port),
             gateway_web=("127.0.0.1", web.port),
             ratelimiter=("127.0.0.1", gateway.port),
-            tls=Tls(secret, edges.free_port()),
+            tls=Tls(secret, free_port()),
         )
         async with edges.running(config, tmp_path) as edge:
             found = Rotating(edge, files)

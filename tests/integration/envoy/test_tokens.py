@@ -21,6 +21,7 @@ from tests.integration.envoy.conftest import Mesh
 from tests.integration.envoy.upstreams import control_port, web_port
 from tests.support import tokens as made
 from tests.support.certificates import Authority
+from tests.support.ports import free_port
 from tests.support.tokens import Issuer, part, public_jwk
 from tests.support.waiting import until
 from waypost.api.v1 import link_service_pb2 as links_pb
@@ -197,7 +198,7 @@ async def test_what_the_edge_answers_by_itself_is_not_about_tokens(guarded: Guar
 
 
 async def test_a_service_that_is_away_is_not_taken_for_a_bad_token(guarded: Guarded, tmp_path: Path) -> None:
-    nobody = edges.free_port()
+    nobody = free_port()
     config = EnvoyConfig(
         descriptor_set=edges.descriptor_set(tmp_path),
         gateway=("127.0.0.1", nobody),
@@ -325,7 +326,7 @@ async def test_https_is_no_way_around_it(guarded: Guarded, tmp_path: Path) -> No
     pair = authority.issue(names=("localhost",))
     secret = tmp_path / "certificate.json"
     secret.write_text(sds_document(pair.chain, pair.key))
-    tls = Tls(secret, edges.free_port())
+    tls = Tls(secret, free_port())
     config = replace(guarded.mesh.edge.config, tls=tls)
     trusting = ssl.create_default_context(cadata=authority.root)
     async with (

@@ -13,8 +13,9 @@ import httpx
 import pytest
 import yaml
 
-from tests.integration.envoy.edge import free_port, program
+from tests.integration.envoy.edge import program
 from tests.integration.ratelimiter.process import limiter_running
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 README = Path(__file__).resolve().parents[3] / "README.md"

@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 from redis.exceptions import MovedError
 
-from tests.support.redis import SLOTS, RedisServer, free_port, redis_server
+from tests.support.ports import free_port
+from tests.support.redis import SLOTS, RedisServer, redis_server
 from tests.support.redis_counters import DOMAIN, question
 from tests.support.waiting import until
 from waypost.adapters import redis_servers

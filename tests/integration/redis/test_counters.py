@@ -15,7 +15,8 @@ import redis
 from native.limits import Algorithm
 from native.request import Elsewhere, Mode, Verdict
 from tests.support.certificates import self_signed
-from tests.support.redis import RedisServer, free_port, redis_server
+from tests.support.ports import free_port
+from tests.support.redis import RedisServer, redis_server
 from tests.support.redis_counters import DOMAIN, HOUR_US, healthy, question, serving
 from tests.support.waiting import until
 from waypost.adapters.redis_counters import RedisCounters, RedisUnusable

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests.support.missing import missing
+from tests.support.ports import free_port
 from tests.support.postgres import Server, run
 from waypost.supervisor import postgres_programs
 from waypost.supervisor.cluster_errors import ClusterError
@@ -108,9 +109,7 @@ def test_nobody_enters_without_the_password(server: Server) -> None:
 
 
 def test_with_a_port_it_listens_on_loopback(made: Path, place: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = Server(place / "pg", port)
     copy(made, server.folder)
     server.cluster.initialise()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -14,6 +13,7 @@ import uvloop
 from tests.support.account_server import AccountServer
 from tests.support.answering import Call, Ended
 from tests.support.link_server import LinkServer, serving
+from tests.support.ports import free_port
 from tests.support.waiting import until
 from waypost import Client, errors
 from waypost.api.v1 import (
@@ -41,12 +41,6 @@ def failing(times: int, error: Exception) -> Callable[[Call], Coroutine[Any, Any
             raise error
 
     return hook
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 @pytest.mark.parametrize("error", [AWAY, errors.DependencyUnavailable("postgres"), errors.Draining()], ids=repr)

@@ -11,6 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from tests.support.ports import free_port
 from tests.support.service import NOT_SERVING, Dependency, Held, Links, captured_log, running
 from tests.support.waiting import until
 from waypost.rpc import process, server
@@ -33,12 +34,6 @@ def taken() -> Iterator[int]:
 
 def web(health: Health) -> ASGIApp:
     return Starlette()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.mark.parametrize("which", ["control_port", "metrics_port", "web_port"])
