@@ -40,7 +40,10 @@ def database_user(name: str) -> OsUser | None:
 
 
 def can_pass(user: OsUser, path: Path) -> bool:
-    """Whether `user` can get to `path` and read or enter it. Asks the kernel, which also knows of access lists."""
+    """Whether `user` can get to `path` and read or enter it. Asks the kernel, which also knows of access lists.
+
+    Raises `OSError` if that could not be found out.
+    """
     # A folder is entered, a program run: both is the x bit. /bin/sh is where every user can reach it.
     test = subprocess.run(
         ["/bin/sh", "-c", 'test -x "$1"', "sh", str(path)],
@@ -52,6 +55,8 @@ def can_pass(user: OsUser, path: Path) -> bool:
         capture_output=True,
         timeout=20,
     )
+    if test.returncode not in (0, 1):
+        raise OSError(f"sh ended with {test.returncode} when asked whether {user.name} can reach {path}")
     return test.returncode == 0
 
 

@@ -60,7 +60,7 @@ async def test_a_full_server_still_says_that_it_is_alive() -> None:
 
 async def test_a_call_gives_its_place_back_however_it_ends() -> None:
     links, held = Links(), Held()
-    async with running(links, max_in_flight=2, default_deadline_ms=100) as service:
+    async with running(links, max_in_flight=2, default_deadline_ms=400) as service:
         for behave in (fail(errors.LinkNotFound("a")), fail(RuntimeError()), fail(asyncio.CancelledError()), held):
             links.script.get_link = behave
             for _ in range(3):
@@ -124,7 +124,7 @@ async def test_a_message_that_is_too_large_is_refused() -> None:
 @pytest.mark.parametrize("path", [GET_LINK.encode(), b"/waypost.api.v1.LinkService/NoSuch"])
 async def test_a_call_that_brings_no_message_is_answered_in_time(path: bytes, ended: bool) -> None:
     """grpcio itself would never answer it, and nobody would ever hear of it."""
-    async with running(Links(), default_deadline_ms=200) as service:
+    async with running(Links(), default_deadline_ms=500) as service:
         async with raw_call(service.ports.control, path, message=None, ended=ended) as reader, asyncio.timeout(5):
             line = await service.log.rpc()
             assert await reader.read(1)
