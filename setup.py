@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from functools import cache
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -35,11 +36,17 @@ DIRECTIVES = {
 }
 """Of Cython, for every module of `native/`."""
 
-PLAIN_C = {"_answers": ("h2", "rls"), "_server": ("h2",)}
-"""Modules of `native/` that are linked with C of our own, and the folders that it is in.
+PLAIN_C = {
+    "_answers": ("h2", "rls"),
+    "_health": ("h2", "rls"),
+    "_plan": (),
+    "_questions": ("h2", "rls"),
+    "_server": ("h2",),
+}
+"""The modules of `native/` that are the hot port's, and the folders of C of our own that each is linked with.
 
 Each has its own copy, of the same sources: what `_answers` has of it reads the calls that `_server` made. No copy has a
-state of its own.
+state of its own. `_plan` has none, but is of no use without the others.
 """
 
 NGHTTP2 = "libnghttp2"
@@ -96,14 +103,15 @@ def extension(source: Path, macros: list[tuple[str, str | None]]) -> Extension |
         extra_compile_args=["-O3", "-Wno-unreachable-code"],
         optional=True,
     )
-    if plain_c(module.name):
-        try:
-            module.extra_link_args = pkg_config("--libs")
-            module.extra_compile_args += pkg_config("--cflags")
-        except (OSError, subprocess.CalledProcessError):
-            left_out_hot_port(f"pkg-config finds no {NGHTTP2}")
+    if source.stem in PLAIN_C:
+        found = nghttp2()
+        if found is None:
             return None
-        module.depends += plain_c(module.name)
+        compile_args, link_args = found
+        sources = plain_c(module.name)
+        module.extra_compile_args += compile_args
+        module.extra_link_args = link_args if sources else []
+        module.depends += sources
     return module
 
 
@@ -113,10 +121,18 @@ def plain_c(module: str) -> list[str]:
     return [str(p.relative_to(ROOT)) for name in folders for p in sorted(ROOT.joinpath("native", name).glob("*.c"))]
 
 
-def pkg_config(what: str) -> list[str]:
-    """Raises `OSError` without pkg-config, `CalledProcessError` without the library."""
-    run = subprocess.run(["pkg-config", what, NGHTTP2], check=True, capture_output=True, text=True)
-    return run.stdout.split()
+@cache
+def nghttp2() -> tuple[list[str], list[str]] | None:
+    """What the compiler and the linker are told of it; None, said aloud, if it is not there."""
+    try:
+        compile_args, link_args = (
+            subprocess.run(["pkg-config", what, NGHTTP2], check=True, capture_output=True, text=True).stdout.split()
+            for what in ("--cflags", "--libs")
+        )
+    except (OSError, subprocess.CalledProcessError):
+        left_out_hot_port(f"pkg-config finds no {NGHTTP2}")
+        return None
+    return compile_args, link_args
 
 
 def left_out(cause: str) -> None:
@@ -140,24 +156,32 @@ def left_out_hot_port(cause: str) -> None:
 class BuildExt(build_ext):
     """Builds what can be built, and says so of the rest."""
 
+    def build_extensions(self) -> None:
+        # By their sources.
+        self._objects: dict[str, str] = {}
+        super().build_extensions()
+
     def build_extension(self, ext: Extension) -> None:
-        sources = plain_c(ext.name)
         try:
-            if sources:
-                ext.extra_objects = self._compile_strictly(ext, sources)
+            ext.extra_objects = self._compile_strictly(ext, plain_c(ext.name))
             super().build_extension(ext)
         except (CompileError, LinkError) as error:
-            (left_out_hot_port if sources else left_out)(f"{ext.name} could not be compiled ({error})")
+            left = left_out_hot_port if ext.name.removeprefix("native.") in PLAIN_C else left_out
+            left(f"{ext.name} could not be compiled ({error})")
 
     def _compile_strictly(self, ext: Extension, sources: list[str]) -> list[str]:
-        return self.compiler.compile(
-            sources,
-            output_dir=self.build_temp,
-            include_dirs=ext.include_dirs,
-            # Hidden, so that no copy of a function stands in for another's.
-            extra_postargs=[*ext.extra_compile_args, *STRICT, "-std=gnu11", "-pthread", "-fvisibility=hidden"],
-            depends=ext.depends,
-        )
+        """The objects of C of our own, each compiled once."""
+        for source in sources:
+            if source not in self._objects:
+                (self._objects[source],) = self.compiler.compile(
+                    [source],
+                    output_dir=self.build_temp,
+                    include_dirs=ext.include_dirs,
+                    # Hidden, so that no copy of a function stands in for another's.
+                    extra_postargs=[*ext.extra_compile_args, *STRICT, "-std=gnu11", "-pthread", "-fvisibility=hidden"],
+                    depends=ext.depends,
+                )
+        return [self._objects[source] for source in sources]
 
 
 class BuildPy(build_py):

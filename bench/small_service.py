@@ -24,7 +24,8 @@ from waypost.clock import ServerClock
 from waypost.model import DEFAULT_WORKSPACE
 from waypost.rpc.access import Access
 from waypost.rpc.hot_settings import HotPortSettings
-from waypost.rpc.process import Service, main, serve
+from waypost.rpc.main import main
+from waypost.rpc.process import Service, serve
 from waypost.rpc.server import HEALTH_CHECK
 from waypost.telemetry import Metrics
 

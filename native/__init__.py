@@ -7,26 +7,59 @@ twins (`native._limits`, `native._table`, `native._rules`) give the same answers
 compiled ones where they were built.
 """
 
+import importlib
+import warnings
+
 from native.table import DEFAULT_CAPACITY
 
+# All but the first: what Cython says where a module was built for others than those that it finds beside it.
+_UNUSABLE = (ImportError, ValueError, TypeError, AttributeError, RuntimeWarning)
+
+
+def _why(error: Exception) -> str:
+    """What is the matter with a module, to be said behind its name."""
+    if isinstance(error, ModuleNotFoundError):
+        return "is not built"
+    if isinstance(error, ImportError):
+        return f"does not load ({error})"
+    return f"is not built from the sources that are here ({error})"
+
+
+WHY_PLAIN = ""
+"""Why the compiled twins are not in use, as what would follow their name; empty: they are."""
+
+
+def _load(name: str) -> None:
+    with warnings.catch_warnings():
+        # A class that has grown is another one, too: its fields may be elsewhere.
+        warnings.filterwarnings("error", ".* size changed", RuntimeWarning)
+        importlib.import_module(f"native.{name}")
+
+
 try:
+    for _name in ("_rules", "_table"):
+        _load(_name)
     from native._rules import RuleTree
     from native._table import Table
-
-    COMPILED = True
-except ImportError:
+except _UNUSABLE as error:
     from native.rules import RuleTree  # type: ignore[assignment]
     from native.table import Table  # type: ignore[assignment]
 
-    COMPILED = False
+    WHY_PLAIN = _why(error)
+
+COMPILED = not WHY_PLAIN
 """Whether the compiled twins are in use; who starts says so."""
 
-try:
-    from native import _answers, _server  # noqa: F401 - that they load is what matters
+WHY_NO_HOT_PORT = WHY_PLAIN
+"""Why there is no hot port, as what would follow its name; empty: there is."""
 
-    HOT_PORT = COMPILED
-except ImportError:
-    HOT_PORT = False
+try:
+    for _name in ("_answers", "_health", "_questions", "_server"):
+        _load(_name)
+except _UNUSABLE as error:
+    WHY_NO_HOT_PORT = WHY_NO_HOT_PORT or _why(error)
+
+HOT_PORT = not WHY_NO_HOT_PORT
 """Whether the hot port is there, the transport and the compiled handlers: it needs libnghttp2, also when it runs."""
 
-__all__ = ["COMPILED", "DEFAULT_CAPACITY", "HOT_PORT", "RuleTree", "Table"]
+__all__ = ["COMPILED", "DEFAULT_CAPACITY", "HOT_PORT", "WHY_NO_HOT_PORT", "WHY_PLAIN", "RuleTree", "Table"]

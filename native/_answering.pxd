@@ -1,4 +1,4 @@
-"""How the compiled handlers answer: what is ordinary, from what is in force; the rest goes up.
+"""How the compiled handlers answer for the rate limiter: what is ordinary, from what is in force; the rest goes up.
 
 Each is called by several threads at once. Who answers a call has a reader's place for as long as that takes, so what is
 in force stays as it is.
@@ -6,25 +6,22 @@ in force stays as it is.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcmp
 
 from native._call cimport CArrived, CCaller, CIds, add_correlation, finish, read_caller
 from native._events cimport MESSAGE_BYTES, CEvent, CEvents, leave_word
-from native._plan cimport CAsked, CView, ask, count_add, decide
+from native._plan cimport CAsked, CView, ask
 from native._rls cimport (
     rls_answer,
     rls_read_check,
     rls_read_envoy,
-    rls_read_health,
     rls_request,
-    rls_text,
     rls_write_check,
     rls_write_envoy,
-    rls_write_health,
 )
 from native._rules cimport MAX_READERS, reader_enter, reader_leave, reader_t
 from native._server cimport H2_ANSWERED, H2_GO_UP, h2_answer, h2_buffer, h2_outcome
 from native._slots cimport CTable
+from native._telling cimport count_add, decide
 
 
 cdef extern from "shared.h" nogil:
@@ -34,12 +31,6 @@ cdef extern from "shared.h" nogil:
     void place_leave(bint *taken)
     size_t thread_hint()
     int64_t elapsed_ns()
-
-
-cdef enum:
-    # grpc.health.v1.HealthCheckResponse.ServingStatus
-    SERVING = 1
-    NOT_SERVING = 2
 
 
 cdef enum CMethod:
@@ -70,23 +61,6 @@ cdef struct CLimits:
     bint headers
     bint shadow_mode
     # Calls of recorded traces go up.
-    bint traced
-
-
-cdef struct CService:
-    const char *name
-    size_t size
-    int64_t serving
-
-
-# What they see of a `HealthAnswers`.
-cdef struct CHealth:
-    CService *services
-    uint32_t count
-    # By `elapsed_ns`.
-    int64_t beat_ns
-    int64_t patience_ns
-    CIds ids
     bint traced
 
 
@@ -167,30 +141,3 @@ cdef inline h2_outcome answer_limits(
     reader_leave(reader)
     place_leave(&reader.taken)
     return outcome
-
-
-cdef inline h2_outcome answer_health(
-    CHealth *health, const CArrived *call, h2_buffer *scratch, h2_answer *answer
-) noexcept nogil:
-    cdef rls_text name
-    cdef CCaller caller
-    cdef const CService *service
-    cdef uint32_t index
-    cdef size_t body
-    cdef bint alive
-    if scratch.failed or call.timeout_us == 0 or not rls_read_health(call.message, &name):
-        return H2_GO_UP
-    for index in range(health.count):
-        service = health.services + index
-        if service.size == name.size and memcmp(service.name, name.start, name.size) == 0:
-            break
-    else:
-        return H2_GO_UP
-    read_caller(call.fields, &health.ids, &caller)
-    if caller.traced and health.traced:
-        return H2_GO_UP
-    alive = elapsed_ns() - number_get(&health.beat_ns) < health.patience_ns
-    body = add_correlation(scratch, &caller)
-    rls_write_health(SERVING if alive and number_get(&service.serving) else NOT_SERVING, scratch)
-    finish(answer, scratch, body)
-    return H2_ANSWERED

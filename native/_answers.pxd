@@ -1,4 +1,5 @@
-from native._answering cimport CHealth, CLimits
+from native._answering cimport CLimits
+from native._plan cimport View
 from native._table cimport Table
 
 
@@ -6,11 +7,5 @@ cdef class LimitAnswers:
     cdef CLimits limits
     cdef Table table
     # What is in force, and what was before and some thread may still read.
-    cdef object view
+    cdef View view
     cdef list old
-
-
-cdef class HealthAnswers:
-    cdef CHealth health
-    cdef tuple names
-    cdef dict numbers

@@ -4,6 +4,7 @@ from typing import TypeAlias
 from typing_extensions import disjoint_base
 
 from native._plan import Plan
+from native._questions import StoreQuestion
 from native._rules import RuleTree
 from native._server import Server
 from native._table import Table
@@ -16,29 +17,6 @@ _Answer: TypeAlias = tuple[bytes, list[tuple[str, str]]] | None
 
 def override_digest(domain: bytes, key: bytes, value: bytes) -> bytes:
     """For tests: how a descriptor of one entry is known among those that have overrides."""
-
-@disjoint_base
-class StoreQuestion:
-    """A request whose limits are all the store's to decide: what to ask it, and what the caller is answered then."""
-
-    @property
-    def domain(self) -> str: ...
-    @property
-    def keys(self) -> list[bytes]:
-        """Each counter's once."""
-    @property
-    def argument(self) -> bytes:
-        """Of the store's script."""
-    @property
-    def serial(self) -> int:
-        """Of the plan."""
-    def close(self) -> None:
-        """Lets go of the rules that it was asked by; there will be no answer. More than once is once."""
-    def answer(self, reply: list[int]) -> tuple[bytes, int]:
-        """What the caller is answered, and, if the request is refused, a bit for each descriptor that refused.
-
-        Counts the decision. Raises `ValueError`, `TypeError` for what is no reply to this.
-        """
 
 @disjoint_base
 class LimitAnswers:
@@ -82,21 +60,3 @@ class LimitAnswers:
         """For tests: what a call is answered, and its trailing metadata; None: it goes up."""
     def answer_without_gil(self, envoy: bool, message: bytes, times: int) -> int:
         """For tests of threads: asks so many times, and returns how many were answered."""
-
-@disjoint_base
-class HealthAnswers:
-    """Answers `grpc.health.v1.Health/Check` for these services, of which none serves before it is said.
-
-    And none does, whatever is said of it, `seconds` after the last `beat`. Others are left to the servicer, as are
-    calls of recorded traces where there is somebody to record them (`traced`).
-    """
-
-    def __new__(cls, services: Iterable[str], *, seconds: float = 2.0, traced: bool = False) -> HealthAnswers: ...
-    def register(self, server: Server) -> None:
-        """Before the server starts."""
-    def set(self, service: str, serving: bool) -> None:
-        """Says whether one of them serves; `KeyError` for others."""
-    def beat(self) -> None:
-        """The process is alive."""
-    def answer(self, message: bytes, metadata: Iterable[tuple[str, str]] = (), timeout_us: int = -1) -> _Answer:
-        """For tests: what a call is answered, and its trailing metadata; None: it goes up."""

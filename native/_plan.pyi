@@ -24,3 +24,15 @@ class Plan:
 
         The number behind the last rule's is for those that met none.
         """
+
+@disjoint_base
+class View:
+    """A plan and what has overrides, which are in force together.
+
+    Overridden are descriptors of these domains that have one of these digests, one behind the other in ascending order.
+    """
+
+    def __new__(cls, plan: Plan, domains: RuleTree | None = None, digests: bytes = b"") -> View: ...
+    @property
+    def serial(self) -> int:
+        """Of the plan."""

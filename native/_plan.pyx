@@ -1,4 +1,4 @@
-"""A plan: the rules of a tree made ready for threads that decide by them without the interpreter lock."""
+"""A plan: the rules of a tree made ready for threads that decide by them without the interpreter lock; and its view."""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
@@ -6,12 +6,18 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+from native._overridden cimport BLAKE2B_DIGEST
 from native._rls cimport rls_text
 from native._rules cimport RuleTree
 from native._table cimport Table
 from native._tree cimport CText
 
 from native.limits import Algorithm
+
+
+cdef extern from "shared.h" nogil:
+    uint64_t count_take(uint64_t *counter)
+
 
 # As the script in the store has them: `waypost.adapters.redis_script`.
 cdef dict ALGORITHMS = {Algorithm.FIXED_WINDOW: 0, Algorithm.SLIDING_WINDOW: 1, Algorithm.TOKEN_BUCKET: 2}
@@ -144,3 +150,24 @@ cdef class Plan:
             if counts[0] or counts[1] or counts[2]:
                 found.append((number, counts[0], counts[1], counts[2]))
         return found
+
+
+@cython.no_gc_clear
+cdef class View:
+    """A plan and what has overrides, which are in force together.
+
+    Overridden are descriptors of these domains that have one of these digests, one behind the other in ascending order.
+    """
+
+    def __cinit__(self, Plan plan not None, RuleTree domains=None, bytes digests not None=b""):
+        self.plan = plan
+        self.domains = domains
+        self.digests = digests
+        self.view.plan = &plan.plan
+        self.view.overridden.domains = NULL if domains is None else &domains.tree
+        self.view.overridden.digests = <const unsigned char *> PyBytes_AS_STRING(digests)
+        self.view.overridden.count = len(digests) // BLAKE2B_DIGEST
+
+    @property
+    def serial(self):
+        return self.plan.plan.serial

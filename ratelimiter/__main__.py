@@ -3,7 +3,7 @@
 import sys
 
 from ratelimiter.settings import Settings
-from waypost.rpc.process import main
+from waypost.rpc.main import main
 
 
 async def run(settings: Settings) -> None:

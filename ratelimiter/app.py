@@ -223,8 +223,9 @@ def say_what_runs(settings: Settings) -> None:
     else:
         log.warning(
             "plain core",
-            detail="the compiled core is not built (python setup.py build_ext --inplace builds it): limits are decided "
-            "by its plain twin, which gives the same answers but takes many times as long, and ten times the memory",
+            detail=f"the compiled core {native.WHY_PLAIN}: limits are decided by its plain twin, which gives the same "
+            "answers but takes many times as long, and ten times the memory. To have it: python setup.py build_ext "
+            "--inplace",
         )
     if not settings.redis_url.get_secret_value():
         log.info(

@@ -16,6 +16,7 @@ from functools import partial
 import grpc
 import structlog
 from envoy.service.ratelimit.v3 import rls_pb2
+from google.protobuf.message import DecodeError
 from prometheus_client import CollectorRegistry, Counter
 
 from native import RuleTree, Table
@@ -159,7 +160,7 @@ class CompiledChecks:
     def count_offenders(self, envoy: bool, message: bytes, serial: int, refused: int) -> None:
         """Counts the descriptors, a bit for each, that have refused a request, by the plan with this number."""
         _, rules = self._read[serial]
-        self._count_refused(_request(ENVOY if envoy else CHECK, message), refused, rules, 1)
+        self._count_refused(ENVOY if envoy else CHECK, message, refused, rules, 1)
 
     def _planned(self, rules: Rules) -> Plan:
         planned = (_planned(one, self._options, self._key_beginning) for one in rules.numbered)
@@ -192,9 +193,15 @@ class CompiledChecks:
 
     def _count_offenders(self, event: Event, hits: int) -> None:
         _, rules = self._read[event.serial]
-        self._count_refused(_request(event.method, event.message), event.refused, rules, hits)
+        self._count_refused(event.method, event.message, event.refused, rules, hits)
 
-    def _count_refused(self, request: LimitRequest, refused: int, rules: Rules, hits: int) -> None:
+    def _count_refused(self, method: int, message: bytes, refused: int, rules: Rules, hits: int) -> None:
+        try:
+            request = _request(method, message)
+        except DecodeError:
+            # Its caller has been answered, and who that was cannot be said: no reason to answer nobody from now on.
+            self._dropped.inc()
+            return
         for index, descriptor in enumerate(request.descriptors):
             if refused >> index & 1:
                 match = rules.match(request.domain, descriptor.entries)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from native._answers import StoreQuestion
+from native._questions import StoreQuestion
 from ratelimiter import envoy_service, service
 from ratelimiter.compiled import CompiledChecks
 from waypost.errors import StoreUnavailable

@@ -25,7 +25,7 @@ import sys
 
 from $name.app import run
 from $name.settings import Settings
-from waypost.rpc.process import main
+from waypost.rpc.main import main
 
 if __name__ == "__main__":
     sys.exit(main("$name", Settings, run))

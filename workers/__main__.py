@@ -2,7 +2,7 @@
 
 import sys
 
-from waypost.rpc.process import main
+from waypost.rpc.main import main
 from workers.app import run
 from workers.settings import Settings
 

@@ -29,7 +29,8 @@ from waypost.rpc.context import CallContext
 if not native.HOT_PORT:
     need_hot_port()
 
-from native._answers import MOST_EVENTS, StoreQuestion, override_digest
+from native._answers import MOST_EVENTS, override_digest
+from native._questions import StoreQuestion
 from ratelimiter.compiled import METHODS, CompiledChecks, CompiledOptions, KeyBeginning
 from ratelimiter.store_answers import StoreAnswers
 

@@ -18,7 +18,8 @@ from waypost.api.v1.link_service_pb2_grpc import LinkServiceServicer
 from waypost.errors import LinkNotFound
 from waypost.rpc.context import CallContext
 from waypost.rpc.hot_settings import HotPortSettings
-from waypost.rpc.process import Service, main, serve
+from waypost.rpc.main import main
+from waypost.rpc.process import Service, serve
 from waypost.telemetry import Metrics
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from tools import env_example, proto
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("waypost", "gateway", "ratelimiter", "workers", "native")
+# What the distribution of sources has besides: what a wheel is built of, and what `make run` needs.
+FOLDERS = ("docs", "envoy", "proto", "requirements", "tools")
+FILES = (".env.example", "MANIFEST.in", "Makefile", "README.md", "pyproject.toml", "setup.py")
 
 # In two halves, so that this file does not hold what it forbids.
 REGISTRIES = [
@@ -104,8 +108,11 @@ def test_compiled_core_imports_only_the_standard_library() -> None:
 
 
 @pytest.mark.slow
-def test_wheel_is_complete(sources: list[Path], tmp_path: Path) -> None:
-    """Builds from a copy, since setuptools would take along whatever an earlier build left in `build/`."""
+def test_distributions_are_complete(sources: list[Path], tmp_path: Path) -> None:
+    """That of the sources, and the wheel that is built of it.
+
+    Made in a copy, since setuptools would take along whatever an earlier build left in `build/`.
+    """
     copy = tmp_path / "source"
     for path in (*sources, ROOT / "envoy" / "waypost.pb"):
         target = copy / path.relative_to(ROOT)
@@ -115,16 +122,29 @@ def test_wheel_is_complete(sources: list[Path], tmp_path: Path) -> None:
     compiler = tmp_path / "cc"
     compiler.write_text(f'#!/bin/sh\nexec {os.environ.get("CC") or "cc"} "$@" -O0\n')
     compiler.chmod(0o755)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     env = {**os.environ, "CC": str(compiler)}
-    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(copy)], check=True, env=env)
+    subprocess.run([sys.executable, "setup.py", "--quiet", "sdist"], check=True, cwd=copy, env=env)
+    (packed,) = copy.joinpath("dist").iterdir()
+    with tarfile.open(packed) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    names = {str(path.relative_to(ROOT)) for path in sources}
+    made = {"PKG-INFO", "setup.cfg", "envoy/waypost.pb"}
+    assert {
+        name
+        for path in unpacked.rglob("*")
+        if path.is_file() and not (name := str(path.relative_to(unpacked))).startswith("waypost.egg-info/")
+    } == {name for name in names if name in FILES or name.split("/")[0] in PACKAGES + FOLDERS} | made
+    # What Cython generates takes its time, and is the same.
+    shutil.copytree(copy / "build" / "cython", unpacked / "build" / "cython")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(unpacked)], check=True, env=env)
     (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        inside = {name for name in archive.namelist() if ".dist-info/" not in name}
+    with zipfile.ZipFile(wheel) as zipped:
+        inside = {name for name in zipped.namelist() if ".dist-info/" not in name}
     compiled = {name for name in inside if name.endswith((".so", ".pyd"))}
     assert {name.split(".")[0] for name in compiled} == {
         str(path.relative_to(ROOT).with_suffix("")) for path in sources if path.suffix == ".pyx"
     }
-    names = {str(path.relative_to(ROOT)) for path in sources}
     expected = {name for name in names if name.split("/")[0] in PACKAGES}
     assert inside - compiled == expected | {"waypost/supervisor/envoy.yaml", "waypost/supervisor/waypost.pb"}

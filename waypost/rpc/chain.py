@@ -204,10 +204,12 @@ def log_calls(
     quiet: frozenset[str] = frozenset(),
     sampled: Mapping[str, int] = MappingProxyType({}),
     info_line: Callable[[dict[str, Any]], None] | None = None,
+    no_news: frozenset[tuple[str, grpc.StatusCode]] = frozenset(),
 ) -> Listener:
     """One line for each call; `quiet` methods (health, asked every second) only when they fail.
 
     Of methods in `sampled` one line for each so many calls that went well, beside every failure, the first at once.
+    Failures in `no_news`, by method and code, are what is expected.
 
     A defect is logged with its traceback, which no caller ever sees. `info_line`: a shorter way for what went well.
     """
@@ -225,6 +227,8 @@ def log_calls(
             if info_line is not None:
                 info_line(_line(record))
                 return
+        elif (record.method, record.code) in no_news:
+            return
         line = _line(record)
         defect = record.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
         if record.error is not None:

@@ -26,6 +26,8 @@ def channel(address: str) -> grpc.aio.Channel:
     """A plaintext channel to `host:port`; connects by itself and reconnects within a second of the peer's return.
 
     Calls on it fail at once while the peer is away (no wait-for-ready), so that callers can fall back.
+    So they do while a peer says that it does not serve, which is watched on control ports; hot ports cannot be watched,
+    and ask their clients to go when they drain.
     """
     return grpc.aio.insecure_channel(
         address,

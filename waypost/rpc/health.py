@@ -15,10 +15,13 @@ from enum import StrEnum
 from typing import Any
 
 import structlog
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health, health_pb2
 from grpc_health.v1.health import aio as health_aio
 
 from waypost.telemetry import Metrics
+
+HEALTH_WATCH = f"/{health.SERVICE_NAME}/Watch"
+"""The stream by which clients look after the servers of their channels (gRFC A17)."""
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -17,7 +17,7 @@ from waypost.settings import ServiceSettings
 from waypost.telemetry import Metrics
 
 if TYPE_CHECKING:  # which may not have been built
-    from native._answers import HealthAnswers
+    from native._health import HealthAnswers
     from native._server import Server
     from waypost.rpc.hot_server import HotServer
 
@@ -41,7 +41,7 @@ class HotPort:
     """The server, its metrics, and its compiled health check."""
 
     def __init__(self, server: HotServer, health: Health, metrics: Metrics) -> None:
-        from native._answers import HealthAnswers
+        from native._health import HealthAnswers
         from waypost.rpc.hot_metrics import HotPortMetrics
 
         self.server = server
@@ -77,8 +77,8 @@ def hot_port(
     if not native.HOT_PORT:
         structlog.get_logger().warning(
             "no hot port",
-            detail="the hot port is not built (apt install libnghttp2-dev pkg-config gcc python3-dev, then make "
-            "setup): its calls are served on the control port, slower",
+            detail=f"the hot port {native.WHY_NO_HOT_PORT}: its calls are served on the control port, slower. To have "
+            "it: apt install libnghttp2-dev pkg-config gcc python3-dev, then make setup",
         )
         return None
     from waypost.rpc.hot_server import HotServer

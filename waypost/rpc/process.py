@@ -1,4 +1,4 @@
-"""A service's process: settings in, ports open, background tasks running, until it is told to stop; then it drains."""
+"""A running service: ports open, background tasks running, until it is told to stop; then it drains."""
 
 from __future__ import annotations
 
@@ -7,79 +7,35 @@ import gc
 import os
 import signal
 import socket
-import sys
-import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
+import grpc
 import structlog
-import uvloop
 from starlette.types import ASGIApp
 
 from waypost.access.policies import POLICIES
 from waypost.rpc import chain, reflection, tracing
 from waypost.rpc.deadlines import Deadline
-from waypost.rpc.health import Check, Health
+from waypost.rpc.health import HEALTH_WATCH, Check, Health
 from waypost.rpc.hot_process import CompiledHandlers, hot_port
 from waypost.rpc.http import HttpServer, Page, metrics_app
 from waypost.rpc.methods import MessageCap, MessageCaps, Shortcut, UnaryOnly, endpoint, method_table
-from waypost.rpc.ports import PortInUse, listen
+from waypost.rpc.ports import listen
 from waypost.rpc.server import HEALTH_CHECK, RpcServer, RpcServerOptions
-from waypost.setting_names import SETTING_NAMES
-from waypost.settings import BadSettings, ServiceSettings, reserved_in_use
-from waypost.telemetry import Metrics, configure_logging, info_line, watch_loop_lag
+from waypost.settings import ServiceSettings
+from waypost.telemetry import Metrics, info_line, watch_loop_lag
 
-S = TypeVar("S", bound=ServiceSettings)
-
-EXIT_SETTINGS = 2
+# Each channel that looks after its servers asks a hot port for this once for each connection, and takes the answer as
+# it is meant: as long as there is the connection, the server is well.
+_NO_NEWS = frozenset({(HEALTH_WATCH, grpc.StatusCode.UNIMPLEMENTED)})
 
 # Seconds in which those who watch its health hear that a service leaves, before their streams are cut.
 _NOTICE_SECONDS = 0.05
 
 # Seconds for what has been told to end, before it is left behind.
 _END_SECONDS = 5.0
-
-
-def main(name: str, settings_class: type[S], run: Callable[[S], Awaitable[None]]) -> int:
-    """Runs a service to its end; the exit code: 0 told to stop, 1 failed, 2 bad setting or taken port."""
-    try:
-        settings = settings_class.from_env(os.environ, SETTING_NAMES)
-    except BadSettings as error:
-        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201 - before there is a logger
-        return EXIT_SETTINGS
-    configure_logging(name, settings.log_level)
-    log = structlog.get_logger()
-    for sentence in reserved_in_use(os.environ):
-        log.warning("setting without effect", detail=sentence)
-    # Tasks that do not heed their cancellation and threads that hang would hold the process for ever.
-    watchdog = threading.Timer(_END_SECONDS, _give_up)
-    watchdog.daemon = True
-    try:
-        uvloop.run(_run(run, settings, watchdog))
-    except (BadSettings, PortInUse) as error:
-        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201 - for people, as the line above
-        return EXIT_SETTINGS
-    except Exception:
-        log.exception("failed")
-        return 1
-    finally:
-        watchdog.cancel()
-    # Its last word: by now connections and tasks that had something to say while they were ended have said it.
-    log.info("stopped")
-    return 0
-
-
-async def _run(run: Callable[[S], Awaitable[None]], settings: S, watchdog: threading.Timer) -> None:
-    try:
-        await run(settings)
-    finally:
-        watchdog.start()
-
-
-def _give_up() -> None:
-    structlog.get_logger().error("something does not end; the process is left by force")
-    os._exit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +112,8 @@ class _Running:
         self._services = method_table(service.servicers).services
         self._health = Health(service.name, self._services, service.checks, metrics)
         table = method_table([*service.servicers, self._health.servicer])
-        quiet = frozenset({HEALTH_CHECK})
+        # Whether it can be watched or not, a port that is full is to be told from one that is dead.
+        quiet = frozenset({HEALTH_CHECK, HEALTH_WATCH})
         caps = MessageCaps(settings.max_message_bytes, service.message_caps)
         self._admission = chain.Admission(settings.max_in_flight, metrics, exempt=quiet)
         handler = chain.build(
@@ -164,7 +121,7 @@ class _Running:
                 *tracing.middleware({*quiet, *service.sampled}),
                 chain.Observe(
                     [
-                        chain.log_calls(self._log, quiet, service.sampled, info_line),
+                        chain.log_calls(self._log, quiet, service.sampled, info_line, _NO_NEWS),
                         chain.count_calls(metrics, frozenset(table.unary)),
                     ]
                 ),

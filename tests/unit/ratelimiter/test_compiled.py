@@ -118,6 +118,27 @@ async def test_answers_metrics_and_offenders_are_the_servicers(seed: int, header
     assert shadow_mode or servicers.told.offenders.top()
 
 
+@pytest.mark.parametrize("envoy", [False, True])
+def test_who_was_refused_by_a_message_that_others_cannot_read_is_not_known(envoy: bool) -> None:
+    compiled = Compiled(RULES)
+    make = envoy_request if envoy else check_request
+    refused = make(TWO, hits=3)
+    assert compiled.answer(envoy, refused) is not None
+    serials = compiled.checks.answers.sweep()
+    assert len(serials) == 1
+    # Cut off, no UTF-8, a group that does not end.
+    readable = refused.SerializeToString()
+    for message in (readable[:-1], readable.replace(b"two", b"\xff\xffo"), readable + b"\x7b"):
+        compiled.checks.count_offenders(envoy, message, min(serials), 1)
+    assert compiled.told.value("hot_port_events_dropped_total") == 3
+    assert not compiled.told.offenders.top()
+    # Looking goes on.
+    compiled.checks.look()
+    assert [one.count for one in compiled.told.offenders.top()] == [1]
+    compiled.checks.count_offenders(envoy, readable, min(serials), 1)
+    assert [one.count for one in compiled.told.offenders.top()] == [2]
+
+
 async def test_both_ports_have_the_same_counters() -> None:
     table = Table()
     compiled, servicers = Compiled(RULES, table=table), Servicers(RULES, table=table)

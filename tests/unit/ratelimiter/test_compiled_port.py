@@ -25,7 +25,7 @@ class Port:
     """A hot port with all compiled handlers; what goes up is noted, and answered with nothing."""
 
     def __init__(self, compiled: Compiled, *, envoy: bool) -> None:
-        from native._answers import HealthAnswers
+        from native._health import HealthAnswers
         from waypost.rpc.hot_options import HotServerOptions
         from waypost.rpc.hot_server import HotServer
 

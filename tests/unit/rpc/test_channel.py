@@ -7,13 +7,16 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
+import pytest
 
+from tests.support.hot_port import need_hot_port
 from tests.support.service import GET_LINK, Dependency, Held, Links, echo, running
 from tests.support.waiting import until
 from waypost.api.v1 import link_service_pb2_grpc
 from waypost.api.v1.link_service_pb2 import GetLinkRequest
 from waypost.rpc.channel import channel, outgoing_metadata
 from waypost.rpc.context import CallContext
+from waypost.rpc.health import HEALTH_WATCH
 from waypost.rpc.ports import listen
 
 
@@ -93,6 +96,34 @@ async def test_a_peer_that_drains_is_left_at_once() -> None:
         await until(left, 0.5)
         held.go.set()
         assert await call is grpc.StatusCode.OK
+
+
+async def test_a_hot_port_cannot_be_watched_and_is_called_all_the_same() -> None:
+    """Also if it is full, in which case it says so itself; and nobody reads of it in the log."""
+    need_hot_port()
+    links, held = Links(), Held()
+    links.script.get_link = held
+    async with running(links, hot=True, max_in_flight=1) as service:
+        call = asyncio.ensure_future(service.get())
+        await held.has(1)
+        async with channel(f"127.0.0.1:{service.ports.hot}") as peer:
+            method: Any = peer.unary_unary(GET_LINK)
+            with pytest.raises(grpc.aio.AioRpcError, match="the server is busy with 1 calls"):
+                await method(b"", timeout=5)
+            held.go.set()
+            await call
+            assert await _code(peer) is grpc.StatusCode.OK
+        await service.log.rpc(3)
+        assert {line["rpc"] for line in service.log.of("rpc")} == {GET_LINK}
+        # It was asked: what has been left out of the log is counted.
+        counted = {"rpc_method": "unknown", "rpc_status_code": "UNIMPLEMENTED"}
+        assert await service.sample("rpc_server_call_duration_seconds_count", **counted) == 1
+        # Whoever else is refused is in the log.
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{service.ports.hot}") as other:
+            method = other.unary_unary(f"{HEALTH_WATCH}er")
+            with pytest.raises(grpc.aio.AioRpcError):
+                await method(b"", timeout=5)
+        assert (await service.log.rpc(4))["rpc"] == f"{HEALTH_WATCH}er"
 
 
 async def test_a_call_on_behalf_of_a_call_carries_its_id() -> None:

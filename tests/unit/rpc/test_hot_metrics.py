@@ -18,7 +18,7 @@ from waypost.rpc.server import HEALTH_CHECK
 if not native.HOT_PORT:
     need_hot_port()
 
-from native._answers import HealthAnswers
+from native._health import HealthAnswers
 from native._server import BUCKETS
 from waypost.rpc.hot_metrics import HotPortMetrics
 from waypost.rpc.hot_options import HotServerOptions

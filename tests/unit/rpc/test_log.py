@@ -148,13 +148,15 @@ def test_not_even_one_that_cannot_be_told() -> None:
 
 
 async def test_a_listener_that_fails_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with running(Links()) as service:
+    links = Links()
+    links.script.get_link = fail(errors.LinkNotFound("abc"))
+    async with running(links) as service:
 
         def fail_to_count(*labels: str) -> None:
             raise RuntimeError("no more memory for labels")
 
         monkeypatch.setattr(service.metrics.rpc_duration, "labels", fail_to_count)
-        assert (await service.get()).short_code == "abc"
+        assert (await service.refusal()).code() is grpc.StatusCode.NOT_FOUND
         await service.log.rpc()
         (line,) = service.log.of("listener failed")
     assert "no more memory for labels" in line["exception"]

@@ -51,7 +51,11 @@ async def test_a_caller_cannot_add_labels() -> None:
             with pytest.raises(grpc.aio.AioRpcError):
                 await service.channel.unary_unary(f"/invented.Service/Method{number}")(b"")
         samples = (await service.samples())["rpc_server_call_duration_seconds_count"]
-    assert [(labels["rpc_method"], value) for labels, value in samples] == [("unknown", 20)]
+    counted = {(labels["rpc_method"], labels["rpc_status_code"]): value for labels, value in samples}
+    assert counted.pop(("unknown", "UNIMPLEMENTED")) == 20
+    # From the start, so that the first call of a method is an increase.
+    assert counted[GET_LINK, "OK"] == 0
+    assert all((code, value) == ("OK", 0) for (_, code), value in counted.items())
 
 
 async def test_the_names_and_labels_that_dashboards_rely_on() -> None:

@@ -25,8 +25,10 @@ FREE = {
 # A service that consists of one task, which does what stands in `{work}`.
 PROGRAM = """
 import asyncio, sys, time, threading
+from waypost.rpc import main as entry
 from waypost.rpc import process
-from waypost.rpc.process import Service, main, serve
+from waypost.rpc.main import main
+from waypost.rpc.process import Service, serve
 from waypost.settings import ServiceSettings
 from waypost.telemetry import Metrics
 
@@ -192,7 +194,7 @@ def test_whatever_a_library_writes_the_log_stays_json() -> None:
     ids=["a task that heeds no cancellation", "a thread that hangs"],
 )
 def test_nothing_holds_the_process_for_ever(work: str) -> None:
-    with started(*program(work, before="process._END_SECONDS = 0.3")) as process:
+    with started(*program(work, before="process._END_SECONDS = entry._END_SECONDS = 0.3")) as process:
         process.wait_for("ready")
         process.signal()
         assert process.end(10) == 1

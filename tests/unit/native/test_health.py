@@ -11,7 +11,7 @@ from tests.support.hot_port import need_hot_port
 if not native.HOT_PORT:
     need_hot_port()
 
-from native._answers import HealthAnswers
+from native._health import HealthAnswers
 
 SERVICES = ("", "waypost.api.v1.RateLimitService", "redis")
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
