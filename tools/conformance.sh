@@ -7,12 +7,6 @@ cd "$(dirname "$0")/.."
 python=$PWD/.venv/bin/python
 work=$PWD/build/conformance
 
-# What h2spec counts as failures and is none, by its sections, its numbers and its words.
-#   It asks by GET, which a port for gRPC answers with 405, and waits for a DATA frame; the answer has no body. What these
-#   cases are about, frames on a half-closed stream, was accepted: the answer came.
-EXPECTED='2. Streams and Multiplexing / 2: Sends a WINDOW_UPDATE frame on half-closed (remote) stream
-2. Streams and Multiplexing / 3: Sends a PRIORITY frame on half-closed (remote) stream'
-
 pids=()
 failed=()
 say() { printf 'conformance: %s\n' "$*"; }
@@ -68,16 +62,12 @@ h2spec_part() {
   "$work/h2spec-client" generic -o 5 -h "${limiter%:*}" -p "${limiter##*:}" --path /waypost.api.v1.RateLimitService/Check \
     >"$work/h2spec.log" 2>&1
   # Its last line but one counts; failures are told once more after the word, with their sections.
-  grep -E '^[0-9]+ tests, ' "$work/h2spec.log" >/dev/null || { fail h2spec "came to no end, see $work/h2spec.log"; return; }
-  local found
+  local counted found
+  counted=$(grep -E '^[0-9]+ tests, ' "$work/h2spec.log") || { fail h2spec "came to no end, see $work/h2spec.log"; return; }
+  say "h2spec: $counted"
   found=$(awk '/^Failures:/ {told = 1} told && /^  [0-9]+\. / {sub(/^ +/, ""); section = $0}
     told && /^ +× / {sub(/^ +× /, ""); print section " / " $0}' "$work/h2spec.log")
-  say "h2spec: $(grep -E '^[0-9]+ tests, ' "$work/h2spec.log")"
-  local news gone
-  news=$(grep -vxF "$EXPECTED" <<<"$found" | sed '/^$/d')
-  gone=$(grep -vxF "${found:-none}" <<<"$EXPECTED" | sed '/^$/d')
-  [ -z "$news" ] || fail h2spec "finds what it did not find before, see $work/h2spec.log: $news"
-  [ -z "$gone" ] || fail h2spec "no longer finds what is expected here; take it from tools/conformance.sh: $gone"
+  [[ $counted == *" 0 skipped, 0 failed"* ]] || fail h2spec "is not served as it should be, see $work/h2spec.log: $found"
 }
 
 go_part() {

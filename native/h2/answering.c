@@ -63,6 +63,7 @@ static void add_packed(field_block *block, const h2_buffer *packed) {
   size_t position = 0;
   h2_slice name, value;
   while (h2_fields_next(all_of(packed), &position, &name, &value)) {
+    if (h2_is_reserved(name)) continue;
     if (h2_is_binary(name)) {
       size_t start = block->scratch->length;
       h2_base64_encode(block->scratch, value);
@@ -105,12 +106,41 @@ static ssize_t read_reply(nghttp2_session *session, int32_t stream, uint8_t *out
   return (ssize_t)length;
 }
 
-/* Not gRPC's: a status of HTTP, and nothing else. */
-static int submit_http(nghttp2_session *session, h2_call *call, field_block *block) {
-  add_number(block, ":status", -call->status);
-  if (call->status == -405) add(block, h2_text("allow"), h2_text("POST"));
-  return nghttp2_submit_response(session, call->stream, block->fields, block->count, NULL);
+/* ---- what is not gRPC's ---- */
+
+enum { METHOD_NOT_ALLOWED = 405 };
+
+static h2_slice http_words(const h2_call *call) {
+  return h2_text(-call->status == METHOD_NOT_ALLOWED
+                     ? "Only gRPC is spoken here: a call is a POST to /package.Service/Method.\n"
+                     : "Only gRPC is spoken here: the content-type must be application/grpc.\n");
 }
+
+static ssize_t read_words(nghttp2_session *session, int32_t stream, uint8_t *out, size_t length, uint32_t *flags,
+                          nghttp2_data_source *source, void *user) {
+  (void)session;
+  (void)stream;
+  (void)user;
+  h2_call *call = source->ptr;
+  h2_slice words = http_words(call);
+  size_t rest = words.length - call->reply_sent;
+  if (length > rest) length = rest;
+  memcpy(out, words.data + call->reply_sent, length);
+  call->reply_sent += length;
+  if (length == rest) *flags |= NGHTTP2_DATA_FLAG_EOF;
+  return (ssize_t)length;
+}
+
+/* A status of HTTP, and a sentence for whoever asked by hand. */
+static int submit_http(nghttp2_session *session, h2_call *call, field_block *block) {
+  nghttp2_data_provider provider = {.source.ptr = call, .read_callback = read_words};
+  add_number(block, ":status", -call->status);
+  if (-call->status == METHOD_NOT_ALLOWED) add(block, h2_text("allow"), h2_text("POST"));
+  add(block, h2_text("content-type"), h2_text("text/plain"));
+  return nghttp2_submit_response(session, call->stream, block->fields, block->count, call->head ? NULL : &provider);
+}
+
+/* ---- all together ---- */
 
 static int submit(nghttp2_session *session, h2_call *call) {
   field_block block;

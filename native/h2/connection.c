@@ -23,17 +23,8 @@
 #define FIRST_READ 2048
 #define LEAST_READ 1024
 
-/* So many parts a block of fields may have. The library counts one whose head comes in pieces for each piece. */
-#define MOST_CONTINUATIONS 64
-
 /* NGHTTP2_ERR_TOO_MANY_CONTINUATIONS, which older libraries do not name. */
 #define TOO_MANY_CONTINUATIONS -905
-
-/* Only patched and newer libraries have these; their own bounds would be too tight for a proxy's connection. */
-extern void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *, uint64_t, uint64_t) __attribute__((weak));
-extern void nghttp2_option_set_max_continuations(nghttp2_option *, size_t) __attribute__((weak));
-extern void nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(nghttp2_option *, int)
-    __attribute__((weak));
 
 /* The stream is closed: whoever still works for the call works in vain. */
 static void leave(h2_connection *connection, h2_call *call) {
@@ -66,26 +57,8 @@ static int on_stream_close(nghttp2_session *session, int32_t stream, uint32_t er
   return 0;
 }
 
-int h2_callbacks(h2_server *server) {
-  if (nghttp2_session_callbacks_new(&server->callbacks) != 0) return ENOMEM;
-  if (nghttp2_option_new(&server->options) != 0) return ENOMEM;
-  h2_arriving_callbacks(server->callbacks);
-  h2_answering_callbacks(server->callbacks);
-  nghttp2_session_callbacks_set_on_stream_close_callback(server->callbacks, on_stream_close);
-  /* Ours is the bound, in frames a second. */
-  if (nghttp2_option_set_stream_reset_rate_limit != NULL) {
-    uint64_t beyond = 2 * (uint64_t)server->config.max_resets + 1;
-    nghttp2_option_set_stream_reset_rate_limit(server->options, beyond, beyond);
-  }
-  if (nghttp2_option_set_max_continuations != NULL) {
-    nghttp2_option_set_max_continuations(server->options, MOST_CONTINUATIONS);
-  }
-  nghttp2_option_set_no_closed_streams(server->options, 1);
-  /* gRPC's libraries send metadata with blanks around it as it is, and take it. */
-  if (nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation != NULL) {
-    nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(server->options, 1);
-  }
-  return 0;
+void h2_connection_callbacks(nghttp2_session_callbacks *callbacks) {
+  nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
 }
 
 static void name_peer(h2_connection *connection) {
@@ -106,36 +79,9 @@ static void name_peer(h2_connection *connection) {
     inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
     snprintf(connection->peer, sizeof connection->peer, "ipv6:%%5B%s%%5D:%d", text, ntohs(v6->sin6_port));
   } else {
+    connection->local = 1;
     snprintf(connection->peer, sizeof connection->peer, "unix:");
   }
-}
-
-/* Says what callers are held to; 0: out of memory, or the socket is done for. */
-static int introduce(h2_connection *connection) {
-  const h2_config *config = &connection->loop->server->config;
-  uint64_t window = (uint64_t)config->max_message_bytes + 5;
-  if (window < 65535) window = 65535;
-  if (window > 0x7fffffff) window = 0x7fffffff;
-  /* The library would end a connection that begins one call too many, where RFC 9113, 5.1.2, has that call refused. It
-   * is told of no bound, and the one for callers is written over what it says. */
-  nghttp2_settings_entry settings[] = {
-      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, UINT32_MAX},
-      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)window},
-      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, config->max_header_bytes},
-  };
-  enum { COUNT = sizeof settings / sizeof *settings, HEAD = 9, ENTRY = 6, ID = 2 };
-  uint8_t frame[HEAD + COUNT * ENTRY];
-  const uint8_t *made;
-  if (nghttp2_submit_settings(connection->session, NGHTTP2_FLAG_NONE, settings, COUNT) != 0 ||
-      nghttp2_session_mem_send(connection->session, &made) != sizeof frame) {
-    return 0;
-  }
-  memcpy(frame, made, sizeof frame);
-  for (int i = 0; i < 4; i++) frame[HEAD + ID + i] = (uint8_t)(config->max_streams >> (24 - 8 * i));
-  /* Bytes of all calls together are taken at once, so that none waits for another. */
-  return h2_connection_send(connection, frame, sizeof frame) &&
-         nghttp2_session_set_local_window_size(connection->session, NGHTTP2_FLAG_NONE, 0,
-                                               (int32_t)(window > 1 << 20 ? window : 1 << 20)) == 0;
 }
 
 void h2_connection_open(h2_loop *loop, int fd) {
@@ -147,14 +93,13 @@ void h2_connection_open(h2_loop *loop, int fd) {
                                                         loop->server->options) != 0) {
     free(connection);
     close(fd);
-    atomic_fetch_sub_explicit(&loop->open, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&loop->server->connections, 1, memory_order_relaxed);
+    h2_loop_forget(loop);
     return;
   }
   connection->loop = loop;
   connection->fd = fd;
   connection->most_read = FIRST_READ;
-  /* Neither does anything for unix sockets. */
+  /* Neither does anything for unix sockets: for these, see h2_connection_stalled. */
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &wait_ms, sizeof wait_ms);
   name_peer(connection);
@@ -163,7 +108,7 @@ void h2_connection_open(h2_loop *loop, int fd) {
   loop->connections = connection;
   H2_COUNT(loop->counts.accepted, 1);
   h2_timers_add(&loop->greeting, &connection->clock, loop->now_ms + config->message_ms);
-  if (!introduce(connection)) {
+  if (!h2_session_begin(connection)) {
     h2_connection_close(connection);
     return;
   }
@@ -307,6 +252,5 @@ void h2_connection_close(h2_connection *connection) {
   if (connection->after != NULL) connection->after->before = connection->before;
   if (loop->connections == connection) loop->connections = connection->after;
   free(connection);
-  atomic_fetch_sub_explicit(&loop->open, 1, memory_order_relaxed);
-  atomic_fetch_sub_explicit(&loop->server->connections, 1, memory_order_relaxed);
+  h2_loop_forget(loop);
 }

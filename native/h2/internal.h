@@ -53,7 +53,8 @@ struct h2_call {
   h2_call *before, *after;   /* of the same connection */
   int32_t stream;
   h2_state state;
-  int post, has_fields;
+  int post, head; /* its method of HTTP */
+  int has_fields;
   int grpc;              /* its content type is gRPC's */
   int encoded;           /* it names another encoding than identity */
   uint64_t header_bytes; /* of all its fields, also of those that are not kept */
@@ -92,6 +93,7 @@ struct h2_connection {
   h2_loop *loop;
   int fd;
   nghttp2_session *session; /* NULL once all is said: the peer only has to take it */
+  int local;           /* a unix socket: the system has no clock for what its peer does not take */
   uint32_t calls;
   h2_call *first;
   int greeted;         /* its preface has come */
@@ -104,7 +106,7 @@ struct h2_connection {
   size_t most_read;    /* bytes at a time */
   uint64_t discarded;  /* bytes that came after all was said */
   h2_timer clock;      /* one of: greeting, idle, probing, lingering */
-  h2_timer stalled;    /* what is in `out` */
+  h2_timer stalled;    /* what is in `out`; if nothing is, what a local peer was told last */
   uint64_t second;     /* in which these were counted */
   uint32_t resets, pings, settings;
   uint64_t updates, begun, sent; /* ever: window updates; calls; frames of answers */
@@ -198,10 +200,20 @@ void h2_call_forget(h2_call *call);
 /* Takes what the answer brings; copies. One that cannot be sent becomes an error that says why. */
 void h2_call_keep(h2_call *call, const h2_answer *answer);
 
-/* arriving.c, answering.c: what nghttp2 calls, and what the clock does */
+/* refusing.c */
+/* Ends a call that nobody shall see, if it has no answer yet. */
+void h2_call_refuse(h2_call *call, int status, const char *message);
+void h2_call_refuse_with(h2_call *call, int status, const char *message, h2_slice trailing);
+/* Counts bytes that a call brings, for which others may have to give way; if that is not enough, it is refused: 0. */
+int h2_call_take(h2_call *call, size_t bytes);
+
+/* fields.c, arriving.c, answering.c: what nghttp2 calls, and what the clock does */
+void h2_fields_callbacks(nghttp2_session_callbacks *callbacks);
 void h2_arriving_callbacks(nghttp2_session_callbacks *callbacks);
 void h2_answering_callbacks(nghttp2_session_callbacks *callbacks);
 
+/* All fields of a call are there. */
+void h2_call_fields_end(h2_call *call);
 /* The message did not come in time. */
 void h2_call_late(h2_call *call);
 /* Submits a call's answer. */
@@ -209,8 +221,14 @@ void h2_call_answer(h2_call *call);
 /* Whoever asked does not take the answer. */
 void h2_call_give_up(h2_call *call);
 
-/* connection.c */
+/* session.c */
+/* Callbacks and options for all sessions of a server; 0, or an errno. */
 int h2_callbacks(h2_server *server);
+/* Says what callers are held to; 0: out of memory, or the socket is done for. */
+int h2_session_begin(h2_connection *connection);
+
+/* connection.c */
+void h2_connection_callbacks(nghttp2_session_callbacks *callbacks);
 void h2_connection_open(h2_loop *loop, int fd);
 /* What epoll says of it. The connection may be gone afterwards. */
 void h2_connection_event(h2_connection *connection, uint32_t events);
@@ -231,6 +249,8 @@ void h2_connection_probe(h2_connection *connection);
 int h2_connection_watch(h2_connection *connection, int more);
 /* Writes; 0 if the socket is done for. What it does not take is kept. */
 int h2_connection_send(h2_connection *connection, const uint8_t *data, size_t length);
+/* Its peer had its time to take what it was sent: it is closed if it did not. */
+void h2_connection_stalled(h2_connection *connection);
 /* Sends what is to be sent, and closes what is done. The connection may be gone afterwards. */
 void h2_connection_flush(h2_connection *connection);
 
@@ -241,6 +261,8 @@ void h2_loop_free(h2_loop *loop);
 /* From any thread. */
 void h2_loop_accept(h2_loop *loop, int fd);
 void h2_loop_wake(h2_loop *loop);
+/* One connection less, also if it never was. From any thread. */
+void h2_loop_forget(h2_loop *loop);
 void h2_loop_go_up(h2_loop *loop, h2_call *call);
 static inline void h2_count_cap(h2_loop *loop, int cap) { H2_COUNT(loop->counts.caps[cap], 1); }
 

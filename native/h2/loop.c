@@ -78,8 +78,7 @@ static void expire(h2_loop *loop) {
   while ((timer = h2_timers_due(&loop->arriving, now)) != NULL) h2_call_late(H2_OF(h2_call, timer, timer));
   while ((timer = h2_timers_due(&loop->ending, now)) != NULL) h2_call_give_up(H2_OF(h2_call, timer, timer));
   while ((timer = h2_timers_due(&loop->stalled, now)) != NULL) {
-    h2_count_cap(loop, H2_CAP_SLOW_READER);
-    h2_connection_close(H2_OF(h2_connection, stalled, timer));
+    h2_connection_stalled(H2_OF(h2_connection, stalled, timer));
   }
   while ((timer = h2_timers_due(&loop->greeting, now)) != NULL) {
     close_politely(H2_OF(h2_connection, clock, timer), H2_CAP_SLOW_MESSAGE);
@@ -240,6 +239,11 @@ void h2_loop_free(h2_loop *loop) {
   pthread_mutex_destroy(&loop->lock);
 }
 
+void h2_loop_forget(h2_loop *loop) {
+  atomic_fetch_sub_explicit(&loop->open, 1, memory_order_relaxed);
+  atomic_fetch_sub_explicit(&loop->server->connections, 1, memory_order_relaxed);
+}
+
 void h2_loop_wake(h2_loop *loop) {
   uint64_t one = 1;
   /* It cannot fail but for a counter that is full, and then the loop wakes anyway. */
@@ -254,8 +258,7 @@ void h2_loop_accept(h2_loop *loop, int fd) {
     if (larger == NULL) {
       pthread_mutex_unlock(&loop->lock);
       close(fd);
-      atomic_fetch_sub_explicit(&loop->open, 1, memory_order_relaxed);
-      atomic_fetch_sub_explicit(&loop->server->connections, 1, memory_order_relaxed);
+      h2_loop_forget(loop);
       return;
     }
     loop->accepted = larger;

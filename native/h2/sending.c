@@ -1,7 +1,9 @@
 /* How a connection's bytes reach its socket: as much at a time as that takes, and no more than others can wait for. */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "internal.h"
@@ -72,9 +74,18 @@ static ssize_t fill(h2_connection *connection) {
   return (ssize_t)length;
 }
 
+void h2_connection_stalled(h2_connection *connection) {
+  int untaken = 0;
+  h2_timer_remove(&connection->stalled);
+  if (connection->out == NULL && (ioctl(connection->fd, SIOCOUTQ, &untaken) != 0 || untaken == 0)) return;
+  h2_count_cap(connection->loop, H2_CAP_SLOW_READER);
+  h2_connection_close(connection);
+}
+
 void h2_connection_flush(h2_connection *connection) {
   nghttp2_session *session = connection->session;
-  size_t sent = 0;
+  h2_loop *loop = connection->loop;
+  size_t sent = connection->out_length;
   int more = 1;
   if (session == NULL) return;
   if (connection->out != NULL && !send_kept(connection)) {
@@ -84,7 +95,7 @@ void h2_connection_flush(h2_connection *connection) {
   /* No more is made than the socket takes, but for one chunk. */
   while (connection->out == NULL && more && sent < MOST_AT_ONCE) {
     ssize_t length = fill(connection);
-    if (length < 0 || !h2_connection_send(connection, connection->loop->out, (size_t)length)) {
+    if (length < 0 || !h2_connection_send(connection, loop->out, (size_t)length)) {
       h2_connection_close(connection);
       return;
     }
@@ -101,5 +112,7 @@ void h2_connection_flush(h2_connection *connection) {
     }
   } else if (!h2_connection_watch(connection, more)) {
     h2_connection_close(connection);
+  } else if (connection->local && connection->out == NULL && sent > 0) {
+    h2_timers_add(&loop->stalled, &connection->stalled, loop->now_ms + loop->server->config.write_ms);
   }
 }

@@ -31,6 +31,27 @@ int h2_is_binary(h2_slice name) {
   return name.length > 4 && memcmp(name.data + name.length - 4, "-bin", 4) == 0;
 }
 
+int h2_is_reserved(h2_slice name) {
+  enum { LONGEST = 17, MOST = 3 };
+  static const char *const by_length[LONGEST + 1][MOST] = {
+      [2] = {"te"},
+      [7] = {"upgrade"},
+      [10] = {"connection", "keep-alive"},
+      [11] = {"grpc-status"},
+      [12] = {"grpc-message", "grpc-timeout", "content-type"},
+      [13] = {"grpc-encoding"},
+      [14] = {"content-length"},
+      [16] = {"proxy-connection"},
+      [17] = {"transfer-encoding"},
+  };
+  if (name.length > LONGEST) return 0;
+  const char *const *names = by_length[name.length];
+  for (int i = 0; i < MOST && names[i] != NULL; i++) {
+    if (memcmp(name.data, names[i], name.length) == 0) return 1;
+  }
+  return 0;
+}
+
 void h2_percent_encode(h2_buffer *out, h2_slice text) {
   static const char digits[] = "0123456789ABCDEF";
   for (size_t i = 0; i < text.length; i++) {

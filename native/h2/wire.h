@@ -10,6 +10,9 @@ int64_t h2_parse_timeout(h2_slice text);
 int h2_is_grpc(h2_slice content_type);
 /* Whether a name is that of a field whose value is binary. */
 int h2_is_binary(h2_slice name);
+/* Whether a name is that of a field by which an answer says what it is, or which HTTP/2 does not have: nobody else says
+ * it. */
+int h2_is_reserved(h2_slice name);
 /* Appends a grpc-message, percent-encoded. */
 void h2_percent_encode(h2_buffer *out, h2_slice text);
 /* Appends bytes in base64 without padding. */

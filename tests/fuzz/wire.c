@@ -96,6 +96,16 @@ static int plainly_utf8(h2_slice text) {
   return 1;
 }
 
+static int plainly_reserved(h2_slice name) {
+  static const char *const names[] = {"te",           "upgrade",      "connection",   "keep-alive",
+                                      "grpc-status",  "grpc-message", "grpc-timeout", "content-type",
+                                      "grpc-encoding", "content-length", "proxy-connection", "transfer-encoding"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    if (same(name, (h2_slice){(const uint8_t *)names[i], strlen(names[i])})) return 1;
+  }
+  return 0;
+}
+
 /* Pairs cut from the input come back as they were put in; the input itself, read as packed, stays within itself. */
 static void fields(h2_slice bytes) {
   h2_buffer packed = {0};
@@ -130,6 +140,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   base64(bytes);
   percent(bytes);
   CHECK(h2_is_utf8(bytes) == plainly_utf8(bytes));
+  CHECK(h2_is_reserved(bytes) == plainly_reserved(bytes));
   fields(bytes);
   char *text = strndup((const char *)data, size);
   CHECK(text != NULL);

@@ -8,6 +8,7 @@
  * /test.Echo/Fields    on its thread, with the message, which is packed fields, as trailing metadata
  * /test.Echo/Both      the same with status 9, as initial and trailing metadata
  * /test.Echo/Slow      on its thread, after as many milliseconds as the message says in decimal digits
+ * /test.Echo/Gate      on its thread, with nothing, once the gate is opened for it
  * /test.Echo/Held      goes up, and is not answered until its caller has gone
  * anything else        goes up, and is answered with the message; trailers are the caller's fields, what else is known
                         of the call is in the fields before it
@@ -15,7 +16,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
+#include <malloc.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +68,21 @@ static h2_outcome say_late(void *state, const h2_call *call, int64_t now_us, h2_
   memcpy(digits, message.data, message.length < 3 ? message.length : 3);
   poll(NULL, 0, atoi(digits));
   *answer = (h2_answer){.body = message};
+  return H2_ANSWERED;
+}
+
+static sem_t gate;
+static atomic_uint at_gate; /* ever */
+
+static h2_outcome wait_at_gate(void *state, const h2_call *call, int64_t now_us, h2_buffer *scratch,
+                               h2_answer *answer) {
+  (void)state;
+  (void)call;
+  (void)now_us;
+  (void)scratch;
+  atomic_fetch_add(&at_gate, 1);
+  while (sem_wait(&gate) != 0) continue;
+  *answer = (h2_answer){0};
   return H2_ANSWERED;
 }
 
@@ -190,6 +209,8 @@ static void say(const h2_server *server) {
          compiled, failed, microseconds, quick, all, (unsigned long long)stats.up, (unsigned long long)stats.refused, (unsigned long long)stats.cancelled, (unsigned long long)stats.accepted,
          (unsigned long long)stats.connections, (unsigned long long)stats.in_flight,
          (unsigned long long)stats.waiting_bytes);
+  struct mallinfo2 memory = mallinfo2();
+  printf(", \"at_gate\": %u, \"allocated\": %zu", atomic_load(&at_gate), memory.uordblks + memory.hblkhd);
   for (int cap = 0; cap < H2_CAPS; cap++) {
     printf(", \"cap_%s\": %llu", h2_cap_names[cap], (unsigned long long)stats.caps[cap]);
   }
@@ -197,7 +218,7 @@ static void say(const h2_server *server) {
   fflush(stdout);
 }
 
-/* Reads words from standard input: `stats`, `drain`; its end stops the server. */
+/* Reads words from standard input: `stats`, `drain`, `open` (the gate, for one); its end stops the server. */
 int main(int count, char **words) {
   h2_config config = {.threads = 1,
                       .max_connections = 1000,
@@ -215,12 +236,15 @@ int main(int count, char **words) {
   int ok = 0, refused = 7, failed = 9;
   for (int i = 2; i < count; i++) set(&config, words[i]);
   signal(SIGPIPE, SIG_IGN);
+  sem_init(&gate, 0, 0);
+  setvbuf(stdin, NULL, _IONBF, 0); /* what has been read is not seen by poll */
   int listener = listening(count > 1 ? words[1] : "4");
   h2_server *server = h2_server_new(&config);
   h2_server_handle(server, "/test.Echo/Compiled", echo, &ok);
   h2_server_handle(server, "/test.Echo/Refused", echo, &refused);
   h2_server_handle(server, "/test.Echo/Large", say_much, NULL);
   h2_server_handle(server, "/test.Echo/Slow", say_late, NULL);
+  h2_server_handle(server, "/test.Echo/Gate", wait_at_gate, NULL);
   h2_server_handle(server, "/test.Echo/Words", say_words, NULL);
   h2_server_handle(server, "/test.Echo/Fields", say_fields, &ok);
   h2_server_handle(server, "/test.Echo/Both", say_fields, &failed);
@@ -238,6 +262,7 @@ int main(int count, char **words) {
     if (fgets(line, sizeof line, stdin) == NULL) break;
     if (strcmp(line, "stats\n") == 0) say(server);
     if (strcmp(line, "drain\n") == 0) h2_server_drain(server);
+    if (strcmp(line, "open\n") == 0) sem_post(&gate);
   }
   h2_server_stop(server);
   h2_server_stop(server); /* once more does nothing */

@@ -96,8 +96,16 @@ class Echo:
 
     def turns(self) -> int:
         """How often its threads have waited, all together."""
-        tasks = Path(f"/proc/{self.pid}/task").iterdir()
-        return sum(int(_status(task)["voluntary_ctxt_switches"]) for task in tasks)
+        return sum(_turns(task) for task in self._tasks())
+
+    def turns_of_last(self) -> int:
+        """How often the thread that was started last has waited: the one that accepts."""
+        return _turns(max(self._tasks(), key=lambda task: int(task.name)))
+
+    def blocked_signals(self) -> dict[int, set[int]]:
+        """By thread: which signals do not reach it. That of the process is the first."""
+        masks = {int(task.name): int(_status(task)["SigBlk"], 16) for task in self._tasks()}
+        return {thread: {one for one in range(1, 65) if mask >> (one - 1) & 1} for thread, mask in masks.items()}
 
     def files(self, most: int) -> None:
         """Lets it open so many files at most, with those that it has."""
@@ -115,8 +123,15 @@ class Echo:
         found = [fd.name for fd in (folder / "fd").iterdir() if fd.readlink().name == "anon_inode:[eventpoll]"]
         return [(folder / "fdinfo" / name).read_text() for name in found]
 
+    def open_gate(self) -> None:
+        """Lets a thread go on that stands at the gate, or the next that comes there."""
+        self._tell("open")
+
     def _status(self) -> dict[str, str]:
         return _status(Path(f"/proc/{self.pid}"))
+
+    def _tasks(self) -> list[Path]:
+        return list(Path(f"/proc/{self.pid}/task").iterdir())
 
     def _tell(self, word: str) -> None:
         assert self._process.stdin is not None
@@ -128,6 +143,10 @@ def method_of(channel: grpc.aio.Channel, path: str) -> grpc.aio.UnaryUnaryMultiC
     """A method that takes bytes and gives bytes."""
     method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
     return method
+
+
+def _turns(task: Path) -> int:
+    return int(_status(task)["voluntary_ctxt_switches"])
 
 
 def _status(process: Path) -> dict[str, str]:

@@ -14,6 +14,22 @@ from tests.integration.h2.wire import DATA, WINDOW_UPDATE, Answer, frame, messag
 
 INITIAL_WINDOW_SIZE = 4
 
+RESERVED = (
+    "grpc-status",
+    "grpc-message",
+    "grpc-encoding",
+    "grpc-timeout",
+    "content-type",
+    "content-length",
+    "te",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+)
+"""By these an answer says what it is, or HTTP/2 does not have them."""
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Echo]:
@@ -76,6 +92,17 @@ async def test_fields_that_http2_cannot_carry(server: Echo, field: tuple[str, by
     answer = await answer_to(server, "Fields", packed(("good", b"x"), field))
     assert (answer.status, answer.trailers) == (13, [])
     assert answer.text == "the answer's metadata has a name or a value that HTTP/2 cannot carry"
+
+
+@pytest.mark.parametrize(("method", "status"), [("Fields", 0), ("Both", 9)])
+async def test_fields_by_which_the_protocol_speaks_are_left_out(server: Echo, method: str, status: int) -> None:
+    mine = [("grpc-status-details-bin", "AQ"), ("grpc-retry-pushback-ms", "5"), ("t", "5"), ("content", "5")]
+    fields = [(name, b"5") for name in RESERVED]
+    fields[5:5] = [("grpc-status-details-bin", b"\1"), ("grpc-retry-pushback-ms", b"5")]
+    answer = await answer_to(server, method, packed(*fields, ("t", b"5"), ("content", b"5")))
+    assert answer.trailers == [("grpc-status", str(status)), *mine]
+    assert answer.fields[:2] == [(":status", "200"), ("content-type", "application/grpc")]
+    assert answer.fields[2:] == ([] if status == 0 else mine)
 
 
 async def test_space_around_values_is_left_out(server: Echo) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from tests.integration.h2.wire import (
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
+    Recorder,
     Wire,
     frame,
     message,
@@ -46,6 +50,14 @@ async def test_bounds_are_told() -> None:
         INITIAL_WINDOW_SIZE: 100_005,
         MAX_HEADER_LIST_SIZE: 1234,
     }
+
+
+@pytest.mark.parametrize(("message_bytes", "window"), [(1000, 2**20), (3_000_000, 3_000_005)])
+async def test_calls_together_may_send_more_than_one_alone(message_bytes: int, window: int) -> None:
+    with echo(max_message_bytes=message_bytes) as server:
+        async with wire(server.port) as connection:
+            await connection.answer(connection.call())
+    assert 65_535 + connection.granted == window
 
 
 async def test_connections() -> None:
@@ -224,22 +236,53 @@ async def test_a_caller_that_reads_nothing() -> None:
         assert await well(server)
 
 
-async def test_a_caller_on_a_unix_socket_that_reads_nothing(tmp_path: Path) -> None:
+@contextmanager
+def silent(place: str, *sizes: int, window: int = 2**31 - 1) -> Iterator[None]:
+    """A caller on a unix socket who asks for answers of these sizes, and takes nothing of them."""
+    recorder = Recorder()
+    recorder.begin((INITIAL_WINDOW_SIZE, window))
+    recorder.send(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**31 - 1 - 65_535)))
+    for size in sizes:
+        recorder.call(str(size).encode(), path="/test.Echo/Large")
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(place)
+        caller.sendall(recorder.said)
+        yield
+
+
+# Nothing at all; what the socket holds; more than it counts as writable with; more than it holds; many such.
+@pytest.mark.parametrize("sizes", [(), (0,), (60_000,), (150_000,), (300_000,), (1_000_000,), (1_000_000,) * 20])
+async def test_a_caller_on_a_unix_socket_that_reads_nothing(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     # Here the system has no clock for what is not taken, as TCP has: there is ours alone.
     place = str(tmp_path / "echo")
     with echo(place, write_ms=300) as server:
-        async with Wire(0, place) as connection:
-            connection.begin((INITIAL_WINDOW_SIZE, 2**31 - 1))
-            connection.send(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**31 - 1 - 65_535)))
-
-            async def is_closed() -> bool:
-                connection.call(b"1000000", path="/test.Echo/Large")
-                stats = server.stats()
-                return stats["accepted"] == 1 and stats["connections"] == 0
-
-            await until(is_closed)
-        assert server.stats()["cap_slow_reader"] >= 2
+        with silent(place, *sizes):
+            await until(lambda: server.stats()["cap_slow_reader"] > 0)
+            await until(lambda: server.stats()["connections"] == 0)
+        assert server.stats()["accepted"] == 1
         assert server.stats()["waiting_bytes"] == 0
+
+
+async def test_a_caller_on_a_unix_socket_that_reads_nothing_and_has_no_window(tmp_path: Path) -> None:
+    place = str(tmp_path / "echo")
+    with echo(place, write_ms=300) as server, silent(place, 10, window=0):
+        await until(lambda: server.stats()["cap_slow_reader"] > 0)
+        await until(lambda: server.stats()["connections"] == 0)
+
+
+async def test_a_caller_on_a_unix_socket_that_has_read_all_is_not_closed(tmp_path: Path) -> None:
+    place = str(tmp_path / "echo")
+    with echo(place, write_ms=300) as server:
+        async with Wire(0, place) as connection:
+            connection.begin()
+            await connection.answer(connection.call(path="/test.Echo/Compiled"))
+            while not connection.granted:
+                await connection.receive()
+            # Another one, who came later and reads nothing, has had its time.
+            with silent(place):
+                await until(lambda: server.stats()["cap_slow_reader"] == 1)
+            assert (await connection.answer(connection.call())).status == 0
+        assert server.stats()["cap_slow_reader"] == 1
 
 
 @pytest.mark.parametrize(

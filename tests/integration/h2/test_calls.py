@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Iterator
+import struct
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -18,6 +21,7 @@ from tests.integration.h2.wire import (
     HEADERS,
     PING,
     PRIORITY,
+    WINDOW_UPDATE,
     Answer,
     Wire,
     frame,
@@ -27,6 +31,7 @@ from tests.integration.h2.wire import (
 from tests.support.waiting import until
 
 PROTOCOL_ERROR = 1
+INITIAL_WINDOW_SIZE = 4
 
 
 @pytest.fixture(scope="module")
@@ -203,13 +208,83 @@ async def test_content_types_of_grpc(server: Echo, content_type: str) -> None:
 async def test_other_content_types_are_415(server: Echo, content_type: str) -> None:
     async with wire(server.port) as connection:
         answer = await connection.answer(connection.call(content_type=content_type))
-    assert (dict(answer.fields)[":status"], answer.status) == ("415", None)
+    assert answer.fields == [(":status", "415"), ("content-type", "text/plain")]
+    assert answer.body == b"Only gRPC is spoken here: the content-type must be application/grpc.\n"
+    assert answer.trailers == []
+
+
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, word: bytes, other: bytes) -> None:
+    """What comes until it ends, with another word for a word, if there is one."""
+    while data := await reader.read(65_536):
+        writer.write(data.replace(word, other) if word else data)
+
+
+@asynccontextmanager
+async def in_other_words(port: int, word: bytes, other: bytes) -> AsyncIterator[int]:
+    """A port at which the server on `port` hears another word, of the same length, for a word."""
+    ends: list[asyncio.StreamWriter] = []
+    over = asyncio.Event()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        ends.extend((writer, back))
+        await asyncio.gather(pass_on(reader, back, word, other), pass_on(there, writer, b"", b""))
+        over.set()
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as between:
+        yield int(between.sockets[0].getsockname()[1])
+        for end in ends:
+            end.close()
+            await end.wait_closed()
+        await over.wait()
+
+
+async def test_a_client_of_grpc_is_told_of_a_415_as_of_any_other_error(server: Echo) -> None:
+    # No client of gRPC has another content type, unless something between changes it.
+    async with (
+        in_other_words(server.port, b"application/grpc", b"application/grpx") as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await method_of(channel, "/test.Echo/Compiled")(b"", timeout=10)
+    assert raised.value.code() is grpc.StatusCode.UNKNOWN
+    assert "415" in (raised.value.details() or "")
 
 
 async def test_other_methods_of_http_are_405(server: Echo) -> None:
     async with wire(server.port) as connection:
         answer = await connection.answer(connection.head(end=True, method="GET"))
-    assert answer.fields == [(":status", "405"), ("allow", "POST")]
+    assert answer.fields == [(":status", "405"), ("allow", "POST"), ("content-type", "text/plain")]
+    assert answer.body == b"Only gRPC is spoken here: a call is a POST to /package.Service/Method.\n"
+
+
+async def test_who_asks_for_the_head_gets_no_body(server: Echo) -> None:
+    async with wire(server.port) as connection:
+        answer = await connection.answer(connection.head(end=True, method="HEAD"))
+        assert (await connection.answer(connection.call())).status == 0
+    assert answer.fields == [(":status", "405"), ("allow", "POST"), ("content-type", "text/plain")]
+    assert answer.body == b""
+
+
+async def test_a_refusal_comes_as_windows_let_it(server: Echo) -> None:
+    async with wire(server.port, (INITIAL_WINDOW_SIZE, 10)) as connection:
+        stream = connection.call(content_type="text/html")
+        answer = connection.answers[stream]
+        while len(answer.body) < 10:
+            await connection.receive()
+        assert (answer.body, answer.ended) == (b"Only gRPC ", False)
+        connection.send(frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", 1000)))
+        await connection.answer(stream)
+    assert answer.body == b"Only gRPC is spoken here: the content-type must be application/grpc.\n"
+
+
+async def test_a_refusal_does_not_wait_for_the_message(server: Echo) -> None:
+    async with wire(server.port) as connection:
+        stream = connection.head(content_type="text/html")
+        answer = await connection.answer(stream)
+        while answer.reset is None:
+            await connection.receive()
+    assert (dict(answer.fields)[":status"], answer.reset) == ("415", 0)
 
 
 @pytest.mark.parametrize(("encoding", "status"), [("identity", 0), ("gzip", 12)])
@@ -346,7 +421,8 @@ async def test_frames_of_unknown_kinds_are_passed_over(server: Echo) -> None:
 async def test_methods_of_http(server: Echo, method: str) -> None:
     async with wire(server.port) as connection:
         answer = await connection.answer(connection.head(end=True, method=method))
-    assert dict(answer.fields) == {":status": "405", "allow": "POST"}
+    assert dict(answer.fields) == {":status": "405", "allow": "POST", "content-type": "text/plain"}
+    assert bool(answer.body) is (method != "HEAD")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
 from collections.abc import Iterator
 
@@ -20,6 +21,7 @@ from tests.integration.h2.wire import (
     GRPC,
     HEADERS,
     PING,
+    PREFACE,
     PRIORITY,
     RST_STREAM,
     SETTINGS,
@@ -215,6 +217,18 @@ async def test_fields_that_drip() -> None:
             dripping = asyncio.create_task(drip())
             await is_calmed(server, connection, "slow_message")
             dripping.cancel()
+
+
+def test_who_goes_on_after_the_end_is_not_heard_for_long() -> None:
+    with bounded() as server, socket.create_connection(("127.0.0.1", server.port), 20) as caller:
+        # No such stream: this is the end, which the caller has a moment to read.
+        caller.sendall(PREFACE + frame(SETTINGS) + frame(DATA, 0, 1, b"nobody asked"))
+        said, piece = 0, bytes(1 << 20)
+        with contextlib.suppress(ConnectionError):
+            while said < 64 * len(piece):
+                said += caller.send(piece)
+        # What it was read, and what sockets hold.
+        assert said < 32 * len(piece)
 
 
 async def test_a_body_without_end() -> None:

@@ -12,7 +12,7 @@ from tests.integration.h2.wire import (
     HEADERS,
     PING,
     RST_STREAM,
-    Wire,
+    Recorder,
     frame,
     message,
     wire,
@@ -84,18 +84,6 @@ async def test_a_client_that_is_killed_has_its_calls_cancelled() -> None:
         await until(lambda: server.stats()["in_flight"] == 0)
         assert server.stats()["cancelled"] == 3
         await until(lambda: server.stats()["connections"] == 0)
-
-
-class Recorder(Wire):
-    """A client that only writes down what it would say."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-        self.said = b""
-
-    def send(self, data: bytes) -> None:
-        """Writes it down."""
-        self.said += data
 
 
 async def test_who_goes_while_it_is_answered() -> None:

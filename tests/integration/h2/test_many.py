@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from contextlib import AsyncExitStack
 
 import pytest
@@ -75,6 +76,26 @@ async def test_more_connections_than_files() -> None:
             server.files(1000)
             for connection, call in zip(waiting, calls, strict=True):
                 assert (await connection.answer(call)).body == message(b"in time")
+
+
+async def test_who_accepts_rests_while_there_are_no_files() -> None:
+    with echo() as server:
+        assert server.stats()["accepted"] == 0  # it has begun
+        server.files(server.files_open())
+        before = server.turns_of_last()
+        async with wire(server.port):
+            # Who goes on to try never waits.
+            await until(lambda: server.turns_of_last() - before > 5)
+        assert server.stats()["accepted"] == 0
+
+
+async def test_signals_are_the_owners() -> None:
+    with echo(threads=3) as server:
+        assert server.stats()["accepted"] == 0  # it has begun
+        masks = server.blocked_signals()
+        assert len(masks) >= 5
+        for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD, signal.SIGALRM):
+            assert [thread for thread, mask in masks.items() if name not in mask] == [server.pid], name
 
 
 @pytest.mark.alone

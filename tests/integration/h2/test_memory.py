@@ -6,9 +6,11 @@ import pytest
 
 from tests.integration.h2.driver import driver
 from tests.integration.h2.echo import SANITIZERS, Echo, echo
+from tests.integration.h2.wire import wire
 from tests.support.waiting import until
 
 MEGABYTE = 1 << 20
+INITIAL_WINDOW_SIZE = 4
 
 
 def many_calls(server: Echo, calls: int) -> None:
@@ -42,6 +44,30 @@ async def growth(server: Echo, calls: int, connections: int) -> tuple[int, int]:
     assert stats["in_flight"] == 0
     assert stats["compiled"] + stats["up"] == 40_000 + calls + 2 * (1000 + connections)
     return before, server.memory()
+
+
+async def kept_after(server: Echo, calls: int, content: bytes) -> int:
+    """Bytes that more is allocated once so many calls, which were there at a time, have gone."""
+    before = server.stats()["allocated"]
+    # None of them can be answered, for want of window.
+    async with wire(server.port, (INITIAL_WINDOW_SIZE, 0)) as connection:
+        for _ in range(calls):
+            connection.call(content, path="/test.Echo/Compiled")
+        await until(lambda: server.stats()["compiled"] == calls)
+    await until(lambda: server.stats()["connections"] == 0)
+    return server.stats()["allocated"] - before
+
+
+@pytest.mark.skipif(bool(SANITIZERS), reason="with sanitizers no call is used for another")
+async def test_a_few_calls_are_kept_for_others() -> None:
+    with echo(max_streams=10_000) as server:
+        assert await kept_after(server, 6000, b"x") < 2 * MEGABYTE
+
+
+@pytest.mark.skipif(bool(SANITIZERS), reason="with sanitizers no call is used for another")
+async def test_what_large_calls_needed_is_not_kept() -> None:
+    with echo() as server:
+        assert await kept_after(server, 200, bytes(60_000)) < 2 * MEGABYTE
 
 
 @pytest.mark.skipif(bool(SANITIZERS), reason="sanitizers keep what was freed")

@@ -76,6 +76,8 @@ class Wire:
         self.goaway: list[tuple[int, int]] = []
         """Last stream and error code of each."""
         self.pongs = 0
+        self.granted = 0
+        """Bytes that the server lets all calls together send, beyond those that HTTP/2 begins with."""
         self.closed = False
         self.acknowledges = True
         """Whether it says that it knows of the server's settings."""
@@ -167,6 +169,8 @@ class Wire:
                 self.send(frame(SETTINGS, ACK))
         elif kind == PING and flags & ACK:
             self.pongs += 1
+        elif kind == WINDOW_UPDATE and not stream:
+            self.granted += int.from_bytes(payload, "big")
         elif kind == GOAWAY:
             self.goaway.append(struct.unpack(">II", payload[:8]))
         elif kind in (HEADERS, CONTINUATION):
@@ -189,6 +193,18 @@ class Wire:
         self._block = b""
         if answer is not None:
             (answer.trailers if answer.fields else answer.fields).extend(fields)
+
+
+class Recorder(Wire):
+    """A client that only writes down what it would say."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.said = b""
+
+    def send(self, data: bytes) -> None:
+        """Writes it down."""
+        self.said += data
 
 
 @asynccontextmanager

@@ -196,8 +196,14 @@ def test_curl_is_told_of_errors_in_fields(limiter: Limiter, tmp_path: Path) -> N
 def test_curl_is_told_what_is_no_grpc(limiter: Limiter, tmp_path: Path) -> None:
     answer = curl(limiter.process, f"/{METHOD}", tmp_path)
     assert (answer.status, dict(answer.fields)["allow"]) == (405, "POST")
+    assert answer.body == b"Only gRPC is spoken here: a call is a POST to /package.Service/Method.\n"
     answer = curl(limiter.process, f"/{METHOD}", tmp_path, "-X", "POST", "-H", "content-type: application/json")
-    assert answer.status == 415
+    assert (answer.status, dict(answer.fields)["content-type"]) == (415, "text/plain")
+    assert answer.body == b"Only gRPC is spoken here: the content-type must be application/grpc.\n"
+    answer = curl(limiter.process, f"/{METHOD}", tmp_path, "--head")
+    assert (answer.status, dict(answer.fields)["content-type"]) == (405, "text/plain")
+    # That is where curl writes the fields then: there is nothing after them.
+    assert answer.body.endswith(b"content-type: text/plain\r\n\r\n")
 
 
 # ---- others ----
