@@ -54,7 +54,8 @@ WHY_NO_HOT_PORT = WHY_PLAIN
 """Why there is no hot port, as what would follow its name; empty: there is."""
 
 try:
-    for _name in ("_answers", "_health", "_questions", "_server"):
+    # Where the core is of no use, these stand on nothing.
+    for _name in () if WHY_PLAIN else ("_answers", "_health", "_questions", "_server"):
         _load(_name)
 except _UNUSABLE as error:
     WHY_NO_HOT_PORT = WHY_NO_HOT_PORT or _why(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import BinaryIO
+from typing import BinaryIO, TextIO, cast
 
 
 class LogWriter:
@@ -35,6 +35,10 @@ class LogWriter:
     def flush(self) -> None:
         """Nothing is kept back."""
 
+    def text(self) -> TextIO:
+        """The same for those who write text, such as handlers of `logging`."""
+        return cast(TextIO, _Text(self))
+
     def soon(self, line: bytes) -> None:
         """Writes the line, with its end, in this turn of the running loop; at once where none runs."""
         try:
@@ -53,3 +57,16 @@ class LogWriter:
         # There is nowhere to tell of it.
         with contextlib.suppress(OSError):
             self.write(b"")
+
+
+class _Text:
+    """Of a text file what a log handler uses."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        self._writer = writer
+
+    def write(self, text: str) -> None:
+        self._writer.write(text.encode(errors="backslashreplace"))
+
+    def flush(self) -> None:
+        self._writer.flush()

@@ -52,7 +52,7 @@ def configure_logging(service: str, level: str) -> None:
         logger_factory=lambda *_: written,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(writer.text())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[add_context, structlog.stdlib.add_logger_name],
@@ -205,8 +205,13 @@ class Durations(Collector):
             return list(zip(_BOUNDS, accumulate(self._counts), strict=True))
 
     def labels(self, *values: str) -> Child:
-        """The durations of these labels, to be kept by whoever observes often."""
-        return self._children.setdefault(values, Durations.Child())
+        """The durations of these labels, to be kept by whoever observes often; `ValueError` for too few or many."""
+        child = self._children.get(values)
+        if child is None:
+            if len(values) != len(self._labels):
+                raise ValueError(f"{self._name} has the labels {', '.join(self._labels)}")
+            child = self._children[values] = Durations.Child()
+        return child
 
     def describe(self) -> Iterable[Metric]:
         """Its name, for the registry."""

@@ -109,8 +109,9 @@ void h2_call_fields_end(h2_call *call) {
   call->has_fields = 1;
   if (call->state != H2_ARRIVING) return;
   if (!call->post || !call->grpc) {
-    /* Not gRPC: the answer is HTTP's. */
+    /* Not gRPC: the answer is HTTP's. It may wait for its caller's window, and what came with the call shall not. */
     H2_COUNT(call->loop->counts.refused, 1);
+    h2_call_forget(call);
     call->status = call->post ? -415 : -405;
     h2_call_answer(call);
   } else if (!h2_call_take(call, call->path.length + call->fields.length)) {

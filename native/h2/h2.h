@@ -38,8 +38,8 @@ typedef struct {
 
 /* What a call ends with. Fields are packed (h2_fields_add); `grpc-message` is not yet percent-encoded, and cut after
  * H2_MESSAGE_BYTES. Fields that HTTP/2 cannot carry make it INTERNAL, more than H2_FIELD_BYTES (as HTTP/2 counts them,
- * before or after the body) RESOURCE_EXHAUSTED. Those by which the protocol itself says how a call ends (grpc-status,
- * grpc-message, content-type), and those that HTTP/2 does not have (connection, te), are left out;
+ * before or after the body) RESOURCE_EXHAUSTED. Those by which the protocol itself says how a call ends (such as
+ * grpc-status and content-type), and those that HTTP/2 does not have (such as connection), are left out;
  * grpc-status-details-bin is the caller's to give. */
 #define H2_MESSAGE_BYTES 4096
 #define H2_FIELD_BYTES 49152

@@ -13,12 +13,15 @@ import tempfile
 from pathlib import Path
 
 _FIRST = 12_000
+# Where the kernel's own begin by default; if they begin before ours, there is nothing below them to be had.
+_LAST = 32_767
 _KERNELS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_MOST_LOOKED_AT = 10_000
 
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on, and that is given to nobody else for thousands of calls."""
-    while True:
+    for _ in range(_MOST_LOOKED_AT):
         port = _next()
         with socket.socket() as probe:
             # As servers do, so that connections which have ended stand in nobody's way.
@@ -28,6 +31,7 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+    raise OSError(f"of {_MOST_LOOKED_AT:,} ports in a row none is free")
 
 
 def free_ports(count: int) -> list[int]:
@@ -38,6 +42,8 @@ def free_ports(count: int) -> list[int]:
 def _next() -> int:
     """The next number, counted in a file that all processes of this user share."""
     last = int(_KERNELS.read_text().split()[0]) - 1
+    if last <= _FIRST:
+        last = _LAST
     path = Path(tempfile.gettempdir()) / f"waypost-test-ports-{os.getuid()}"
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

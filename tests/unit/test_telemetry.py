@@ -70,6 +70,13 @@ def test_durations_have_one_child_for_the_same_labels() -> None:
     assert durations.labels("a") is not durations.labels("b")
 
 
+def test_durations_of_too_few_or_many_labels_are_refused() -> None:
+    durations = Durations("took_seconds", "How long it took.", ("method", "code"), CollectorRegistry())
+    for labels in (("a",), ("a", "OK", "b")):
+        with pytest.raises(ValueError, match="took_seconds has the labels method, code"):
+            durations.labels(*labels)
+
+
 def test_a_name_is_taken_once() -> None:
     registry = CollectorRegistry()
     Durations("took_seconds", "How long it took.", (), registry)

@@ -36,6 +36,8 @@ CHALLENGE = 'Bearer realm="waypost"'
 # Characters of a text that a caller may have chosen, in a log line.
 _LOGGED = 500
 
+_DEFECTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
+
 
 class Middleware(Protocol):
     """Wraps a call; what it returns goes out, what it raises goes up the chain."""
@@ -211,7 +213,7 @@ def log_calls(
     Of methods in `sampled` one line for each so many calls that went well, beside every failure, the first at once.
     Failures in `no_news`, by method and code, are what is expected.
 
-    A defect is logged with its traceback, which no caller ever sees. `info_line`: a shorter way for what went well.
+    A defect is logged with its traceback, which no caller ever sees. `info_line`: a shorter way for all others.
     """
 
     calls = dict.fromkeys(sampled, 0)
@@ -224,19 +226,17 @@ def log_calls(
                 calls[record.method] += 1
                 if calls[record.method] % sampled[record.method] != 1 % sampled[record.method]:
                     return
-            if info_line is not None:
-                info_line(_line(record))
-                return
         elif (record.method, record.code) in no_news:
             return
         line = _line(record)
-        defect = record.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
         if record.error is not None:
             line["error"] = _text(record.error)
-            if defect:
+        if record.code in _DEFECTS:
+            if record.error is not None:
                 line["exc_info"] = record.error
-        if defect:
             logger.error(**line)
+        elif info_line is not None:
+            info_line(line)
         else:
             logger.info(**line)
 

@@ -276,6 +276,8 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
     def on_signal() -> None:
         if stop.is_set():
+            # Also what was to be written at the end of this turn goes out with it.
+            structlog.get_logger().warning("told to stop twice; the process is left by force")
             os._exit(1)
         stop.set()
 

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+import native
 from waypost.rpc.ports import address
 from waypost.settings import BadSettings, reserved_in_use
 from waypost.supervisor import environment
@@ -78,7 +79,8 @@ async def _run(settings: SupervisorSettings, env: Mapping[str, str], data: DataD
 
 def _say_without_hot_ports(settings: SupervisorSettings, console: Console) -> None:
     if settings.hot_ports:
-        why = "they are not built (apt install libnghttp2-dev pkg-config gcc python3-dev, then make setup)"
+        missing = native.WHY_NO_HOT_PORT or "is not there"
+        why = f"the hot port {missing} (apt install libnghttp2-dev pkg-config gcc python3-dev, then make setup)"
     else:
         why = "WAYPOST_HOT_PORTS is off"
     level = "warning" if settings.hot_ports else "info"

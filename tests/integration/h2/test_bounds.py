@@ -272,7 +272,7 @@ async def test_a_caller_on_a_unix_socket_that_reads_nothing_and_has_no_window(tm
 
 async def test_a_caller_on_a_unix_socket_that_has_read_all_is_not_closed(tmp_path: Path) -> None:
     place = str(tmp_path / "echo")
-    with echo(place, write_ms=300) as server:
+    with echo(place, write_ms=2000) as server:
         async with Wire(0, place) as connection:
             connection.begin()
             await connection.answer(connection.call(path="/test.Echo/Compiled"))

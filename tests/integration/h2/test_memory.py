@@ -70,6 +70,18 @@ async def test_what_large_calls_needed_is_not_kept() -> None:
         assert await kept_after(server, 200, bytes(60_000)) < 2 * MEGABYTE
 
 
+@pytest.mark.skipif(bool(SANITIZERS), reason="sanitizers have more around what is allocated")
+async def test_what_came_with_a_call_that_is_not_grpc_does_not_wait_for_its_answer() -> None:
+    with echo(max_streams=1000) as server:
+        before = server.stats()["allocated"]
+        async with wire(server.port, (INITIAL_WINDOW_SIZE, 0)) as connection:
+            for _ in range(200):
+                connection.head(("x-large", "x" * 6000), content_type="text/html")
+            await until(lambda: server.stats()["refused"] == 200)
+            held = server.stats()["allocated"] - before
+    assert held < 200 * 6000 // 2
+
+
 @pytest.mark.skipif(bool(SANITIZERS), reason="sanitizers keep what was freed")
 async def test_memory_stays_flat() -> None:
     with echo(threads=2) as server:
