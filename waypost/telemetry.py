@@ -29,7 +29,13 @@ from waypost.masking import masked
 # Seconds. Finer at the low end than OpenTelemetry's advice (5 ms and up): a cached redirect takes well under one.
 LATENCY_BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-_BOUNDS = [*map(floatToGoString, LATENCY_BUCKETS), "+Inf"]
+
+def bucket_names(bounds: Iterable[float]) -> list[str]:
+    """The buckets of a histogram with these upper bounds, as Prometheus writes them, and that of all."""
+    return [*map(floatToGoString, bounds), "+Inf"]
+
+
+_BUCKETS = bucket_names(LATENCY_BUCKETS)
 
 CORRELATION_ID: ContextVar[str] = ContextVar("waypost_correlation_id", default="")
 """In the log lines of whatever runs for one call."""
@@ -69,10 +75,7 @@ def configure_logging(service: str, level: str) -> None:
 
     def write(event: structlog.typing.EventDict) -> None:
         if number <= logging.INFO:
-            event["level"] = "info"
-            event["ts"] = add_context.now()
-            event["service"] = service
-            writer.soon(_dump(event) + b"\n")
+            writer.soon(_dump(add_context.stamp(event, "info")) + b"\n")
 
     global _write_info  # noqa: PLW0603 - configured once, like structlog itself
     _write_info = write
@@ -104,12 +107,16 @@ class _Context:
         correlation_id = CORRELATION_ID.get()
         if correlation_id:
             event.setdefault("correlation_id", correlation_id)
-        event["level"] = _LEVELS.get(method, method)
-        event["ts"] = self.now()
+        return self.stamp(event, _LEVELS.get(method, method))
+
+    def stamp(self, event: structlog.typing.EventDict, level: str) -> structlog.typing.EventDict:
+        """Adds all but the correlation id."""
+        event["level"] = level
+        event["ts"] = self._now()
         event["service"] = self._service
         return event
 
-    def now(self) -> str:
+    def _now(self) -> str:
         """The time in UTC, to the microsecond."""
         us = time.time_ns() // 1000
         # Read and written as one: other threads may log as well.
@@ -202,7 +209,7 @@ class Durations(Collector):
 
         def buckets(self) -> list[tuple[str, float]]:
             """How many took at most so long, by bound, as Prometheus writes both."""
-            return list(zip(_BOUNDS, accumulate(self._counts), strict=True))
+            return list(zip(_BUCKETS, accumulate(self._counts), strict=True))
 
     def labels(self, *values: str) -> Child:
         """The durations of these labels, to be kept by whoever observes often; `ValueError` for too few or many."""

@@ -12,9 +12,11 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from native._server import BUCKETS, Server
+from waypost.telemetry import bucket_names
+
+_BUCKETS = bucket_names(BUCKETS)
 
 
 class HotPortMetrics(Collector):
@@ -65,5 +67,4 @@ class HotPortMetrics(Collector):
 
 
 def _buckets(counts: Sequence[int]) -> list[tuple[str, float]]:
-    bounds = [*map(floatToGoString, BUCKETS), "+Inf"]
-    return list(zip(bounds, accumulate(counts), strict=True))
+    return list(zip(_BUCKETS, accumulate(counts), strict=True))

@@ -79,8 +79,8 @@ async def _run(settings: SupervisorSettings, env: Mapping[str, str], data: DataD
 
 def _say_without_hot_ports(settings: SupervisorSettings, console: Console) -> None:
     if settings.hot_ports:
-        missing = native.WHY_NO_HOT_PORT or "is not there"
-        why = f"the hot port {missing} (apt install libnghttp2-dev pkg-config gcc python3-dev, then make setup)"
+        install = "apt install libnghttp2-dev pkg-config gcc python3-dev, then make setup"
+        why = f"the hot port {native.WHY_NO_HOT_PORT} ({install})"
     else:
         why = "WAYPOST_HOT_PORTS is off"
     level = "warning" if settings.hot_ports else "info"
